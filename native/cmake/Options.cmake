@@ -1,0 +1,11 @@
+# Compiler flags that every target of the project shares, as one interface target.
+add_library(vgpu_options INTERFACE)
+target_include_directories(vgpu_options INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}")
+target_compile_options(vgpu_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers -fno-math-errno)
+if(VGPU_WERROR)
+  target_compile_options(vgpu_options INTERFACE -Werror)
+endif()
+if(VGPU_SANITIZE)
+  target_compile_options(vgpu_options INTERFACE -fsanitize=${VGPU_SANITIZE} -fno-omit-frame-pointer -g)
+  target_link_options(vgpu_options INTERFACE -fsanitize=${VGPU_SANITIZE})
+endif()

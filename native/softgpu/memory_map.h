@@ -1,0 +1,38 @@
+// Which addresses of the software device are valid, for the check of every access.
+//
+// Device addresses are host addresses of the process that runs the software driver, so a kernel's
+// access is a load or a store once its range has been found. Readers (interpreter threads) take no
+// lock: they hold a snapshot for the length of a block and look ranges up in it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace vgpu::softgpu {
+
+struct Range {
+  uint64_t begin = 0;
+  uint64_t end = 0;  // one past the last valid byte
+  bool writable = true;
+};
+
+class MemoryMap {
+ public:
+  using Snapshot = std::shared_ptr<const std::vector<Range>>;  // sorted by begin, disjoint
+
+  void add(uint64_t begin, uint64_t size, bool writable = true);
+  void remove(uint64_t begin);
+  [[nodiscard]] Snapshot snapshot() const;
+
+ private:
+  mutable std::mutex mutex_;  // guards ranges_
+  Snapshot ranges_ = std::make_shared<std::vector<Range>>();
+};
+
+// The range that holds all of [address, address + size), or null.
+const Range* find_range(const std::vector<Range>& ranges, uint64_t address, uint64_t size);
+
+}  // namespace vgpu::softgpu
