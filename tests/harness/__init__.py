@@ -1,0 +1,1 @@
+"""What the tests start and look at: built files, workers, driver libraries, child processes."""

@@ -1,0 +1,21 @@
+"""Runs every native test program of the build tree, each as one test."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+DIRECTORY = Path(os.environ.get("VGPU_NATIVE_TESTS", "build/native/tests"))
+PROGRAMS = sorted(p for p in DIRECTORY.glob("*") if p.is_file() and os.access(p, os.X_OK))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.name)
+def test_program(program: Path) -> None:
+    done = subprocess.run([program], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def test_programs_were_built() -> None:
+    if not PROGRAMS:
+        pytest.skip("no native test programs: `make test` builds them")
