@@ -1,0 +1,44 @@
+#include "executor/log.h"
+
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+namespace vgpu::executor {
+namespace {
+
+LogLevel threshold() {
+  static const LogLevel level = [] {
+    const char* text = std::getenv("VGPU_LOG");
+    const std::string_view name = text == nullptr ? "" : text;
+    if (name == "debug") return LogLevel::kDebug;
+    if (name == "info") return LogLevel::kInfo;
+    if (name == "error") return LogLevel::kError;
+    return LogLevel::kWarning;
+  }();
+  return level;
+}
+
+}  // namespace
+
+bool log_enabled(LogLevel level) { return level >= threshold(); }
+
+void log(LogLevel level, const char* format, ...) {
+  if (!log_enabled(level)) return;
+  char line[2048];
+  int at = std::snprintf(line, sizeof(line), "vgpu executor: [%d] ", getpid());
+  va_list arguments;
+  va_start(arguments, format);
+  const int more = std::vsnprintf(line + at, sizeof(line) - at - 1, format, arguments);
+  va_end(arguments);
+  at += more < 0 ? 0 : more;
+  if (at > static_cast<int>(sizeof(line)) - 2) at = sizeof(line) - 2;
+  line[at++] = '\n';
+  // One write, so that lines of several executors on one pipe do not mix.
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, line, static_cast<size_t>(at));
+}
+
+}  // namespace vgpu::executor

@@ -1,0 +1,12 @@
+// One line per event on standard error: "vgpu executor: [pid] text". VGPU_LOG says from which level
+// on.
+#pragma once
+
+namespace vgpu::executor {
+
+enum class LogLevel : int { kDebug = 0, kInfo, kWarning, kError };
+
+bool log_enabled(LogLevel level);
+[[gnu::format(printf, 2, 3)]] void log(LogLevel level, const char* format, ...);
+
+}  // namespace vgpu::executor
