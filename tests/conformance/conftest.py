@@ -1,8 +1,8 @@
 """Routes, and the child process in which each conformance test runs.
 
-A driver library cannot be unloaded, and a test may leave its context broken: so the body of a test runs
-in a forked child that opens the library of its route by absolute path, and ends through C's exit() so
-that the library's own exit handlers are tested too.
+A driver library cannot be unloaded, and a test may leave its context broken: so the body of a test
+runs in a forked child that opens the library of its route by absolute path, and ends through C's
+exit() so that the library's own exit handlers are tested too.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ DEVICES = 2
 
 
 class Route:
-    """How a test reaches the driver; ``prepare`` acts in the child, before the library is opened."""
+    """How a test reaches the driver; ``prepare`` acts in the child, before the library opens."""
 
     def __init__(self, name: str, driver: Path, address: str = "") -> None:
         self.name = name

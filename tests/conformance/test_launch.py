@@ -118,7 +118,8 @@ def test_parameter_layout(cuda):
     mixed = function(cuda, "mixed")
     layout = []
     offset, size = ctypes.c_size_t(), ctypes.c_size_t()
-    while cuda.code("cuFuncGetParamInfo", mixed, len(layout), ctypes.byref(offset), ctypes.byref(size)) == 0:  # fmt: skip
+    outs = ctypes.byref(offset), ctypes.byref(size)
+    while cuda.code("cuFuncGetParamInfo", mixed, len(layout), *outs) == 0:
         layout.append((offset.value, size.value))
     assert layout == [(0, 1), (8, 8), (16, 2), (24, 8), (32, 8)]
 

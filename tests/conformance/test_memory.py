@@ -76,7 +76,9 @@ def test_unified_copy_finds_its_direction(cuda):
     assert back.raw == data
 
 
-@pytest.mark.parametrize(("name", "width", "value"), [("D8", 1, 0xA5), ("D16", 2, 0xBEEF), ("D32", 4, 0xDEADBEEF)])
+@pytest.mark.parametrize(
+    ("name", "width", "value"), [("D8", 1, 0xA5), ("D16", 2, 0xBEEF), ("D32", 4, 0xDEADBEEF)]
+)
 def test_memset(cuda, name, width, value):
     cuda.start()
     address = cuda.upload(bytes(400))
@@ -96,11 +98,13 @@ class Memcpy2D(ctypes.Structure):
     """CUDA_MEMCPY2D of cuda.h."""
 
     _fields_ = [
-        ("srcXInBytes", ctypes.c_size_t), ("srcY", ctypes.c_size_t), ("srcMemoryType", ctypes.c_int),
-        ("srcHost", ctypes.c_void_p), ("srcDevice", ctypes.c_uint64), ("srcArray", ctypes.c_void_p),
+        ("srcXInBytes", ctypes.c_size_t), ("srcY", ctypes.c_size_t),
+        ("srcMemoryType", ctypes.c_int), ("srcHost", ctypes.c_void_p),
+        ("srcDevice", ctypes.c_uint64), ("srcArray", ctypes.c_void_p),
         ("srcPitch", ctypes.c_size_t),
-        ("dstXInBytes", ctypes.c_size_t), ("dstY", ctypes.c_size_t), ("dstMemoryType", ctypes.c_int),
-        ("dstHost", ctypes.c_void_p), ("dstDevice", ctypes.c_uint64), ("dstArray", ctypes.c_void_p),
+        ("dstXInBytes", ctypes.c_size_t), ("dstY", ctypes.c_size_t),
+        ("dstMemoryType", ctypes.c_int), ("dstHost", ctypes.c_void_p),
+        ("dstDevice", ctypes.c_uint64), ("dstArray", ctypes.c_void_p),
         ("dstPitch", ctypes.c_size_t),
         ("WidthInBytes", ctypes.c_size_t), ("Height", ctypes.c_size_t),
     ]  # fmt: skip
@@ -203,9 +207,7 @@ def test_pointer_attributes(cuda):
     cuda.cuPointerGetAttribute(ctypes.byref(same), 3, address + 8)  # DEVICE_POINTER
     assert same.value == address + 8
     stranger = ctypes.create_string_buffer(64)
-    code = cuda.code(
-        "cuPointerGetAttribute", ctypes.byref(kind), 2, ctypes.addressof(stranger)
-    )
+    code = cuda.code("cuPointerGetAttribute", ctypes.byref(kind), 2, ctypes.addressof(stranger))
     assert code == d.INVALID_VALUE
     attributes = (ctypes.c_int * 2)(2, 9)
     ordinal = ctypes.c_int(7)

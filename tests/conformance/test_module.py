@@ -34,7 +34,9 @@ def test_bad_images(cuda):
     broken = kernels.HEADER.encode() + b".visible .entry x() { this is not PTX }\0"
     assert cuda.code("cuModuleLoadData", ctypes.byref(out), broken) == d.INVALID_PTX
     assert cuda.code("cuModuleLoadData", ctypes.byref(out), None) == d.INVALID_VALUE
-    assert cuda.code("cuModuleLoad", ctypes.byref(out), b"/nonexistent.ptx") == 301  # FILE_NOT_FOUND
+    assert (
+        cuda.code("cuModuleLoad", ctypes.byref(out), b"/nonexistent.ptx") == 301
+    )  # FILE_NOT_FOUND
 
 
 def test_error_log_of_the_compiler(cuda):

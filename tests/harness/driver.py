@@ -110,7 +110,7 @@ class Driver:
         return context.value
 
     def out(self, name: str, kind: Any, *arguments: Any) -> Any:
-        """Calls a function whose first parameter is an out pointer to ``kind``; returns the value."""
+        """Calls a function whose first parameter points to a ``kind``, and returns that value."""
         value = kind()
         getattr(self, name)(ctypes.byref(value), *arguments)
         return value.value

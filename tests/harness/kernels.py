@@ -1,4 +1,4 @@
-"""PTX of the kernels that tests launch: small, written by hand, valid on every device since sm_50."""
+"""PTX of the kernels that tests launch: small, written by hand, valid since sm_50."""
 
 HEADER = ".version 6.0\n.target sm_50\n.address_size 64\n"
 

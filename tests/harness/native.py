@@ -1,4 +1,4 @@
-"""Finds the native files under test: of the installed package, or of a build tree (VGPU_NATIVE_DIR)."""
+"""Finds the native files under test: the installed ones, or a build tree (VGPU_NATIVE_DIR)."""
 
 import functools
 import os

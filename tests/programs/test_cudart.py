@@ -1,4 +1,4 @@
-"""Bare CUDA runtimes of every line since 11.8 start on the driver library: alone and through the stub."""
+"""Bare CUDA runtimes of every line since 11.8, on the software GPU and through the stub."""
 
 import subprocess
 import sys
