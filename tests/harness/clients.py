@@ -1,4 +1,4 @@
-"""Client programs of a worker: Python with the driver API through the stub, in a process of its own."""
+"""Client programs of a worker: Python with the driver API through the stub."""
 
 import subprocess
 import sys

@@ -1,0 +1,100 @@
+"""The examples, unmodified, the way the README says to run them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import native, workers
+
+EXAMPLES = native.REPOSITORY / "examples"
+
+
+def vgpu_run(*arguments: str, timeout: float = 280, **environment: str):
+    """Runs ``vgpu run`` with these arguments and returns the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "vgpu.client", "run", *arguments],
+        env=workers.python_environment(environment),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def example(name: str, *flags: str, arguments: tuple[str, ...] = (), **environment: str) -> str:
+    path = str(EXAMPLES / name)
+    done = vgpu_run(*flags, "--", sys.executable, path, *arguments, **environment)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_cupy_quickstart(transport):
+    pytest.importorskip("cupy", reason="needs cupy-cuda12x: make test installs it")
+    output = example("cupy_quickstart.py", "--driver", "soft", "--transport", transport, "--stats")
+    assert "all checks passed" in output
+    assert "round trips" in output
+    assert transport in output
+
+
+def test_cupy_quickstart_directly_on_the_software_gpu():
+    pytest.importorskip("cupy", reason="needs cupy-cuda12x: make test installs it")
+    environment = {
+        "LD_LIBRARY_PATH": str(native.softgpu().parent),
+        "CUPY_COMPILE_WITH_PTX": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "cupy_quickstart.py")],
+        env=workers.python_environment(environment), capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all checks passed" in done.stdout
+
+
+def test_driver_vector_add(tmp_path: Path):
+    program = tmp_path / "vector_add"
+    cuda_h = next((p for e in sys.path for p in Path(e).glob("nvidia/cu13/include/cuda.h")), None)
+    if cuda_h is None:
+        pytest.skip("no cuda.h: pip install nvidia-cuda-runtime==13.0.96")
+    subprocess.run(
+        ["g++", "-std=c++20", "-I", cuda_h.parent, EXAMPLES / "driver_vector_add.cpp",
+         "-o", program, f"-L{native.stub().parent}", "-l:libcuda.so.1"],
+        check=True,
+    )  # fmt: skip
+    done = vgpu_run("--driver", "soft", "--", str(program))
+    assert done.returncode == 0, done.stderr
+    assert "1048576 sums are right" in done.stdout
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(900)
+def test_pytorch_basics():
+    assert "all checks passed" in example("pytorch_basics.py", "--driver", "soft")
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(1800)
+def test_pytorch_compiled_train():
+    output = example("pytorch_compiled_train.py", "--driver", "soft", "--soft-cc", "11.0")
+    assert "matches the CPU" in output
+
+
+@pytest.mark.torch
+@pytest.mark.timeout(1800)
+def test_pytorch_train_with_kernels_skipped(record_property, capsys):
+    """The call pattern of eager training: no kernel runs, so the numbers mean nothing."""
+    trips = {}
+    for steps in (5, 15):
+        output = example(
+            "pytorch_train.py", "--driver", "soft", "--stats",
+            arguments=("--steps", str(steps)), VGPU_SOFT_SKIP_SASS="1",
+        )  # fmt: skip
+        assert f"trained {steps} steps" in output
+        assert "not supported" not in output
+        trips[steps] = int(re.search(r"round trips\D+(\d+)", output)[1])
+    per_step = (trips[15] - trips[5]) / 10
+    with capsys.disabled():
+        print(f"\npytorch_train.py: {per_step:.1f} round trips per step")
+    assert per_step < 100
