@@ -1,9 +1,9 @@
 // The client's end of a session: one ordered command stream, replies, and bulk transfers, on one
 // transport thread (all signals blocked) that alone owns the channel.
 //
-// Application threads append under one short lock. The transport thread flushes at once when a caller
-// waits, when a batch is full, or when the peer reports idle: never by a timer. A launched kernel
-// starts even if the program never calls again.
+// Application threads append under one short lock. The transport thread flushes at once when a
+// caller waits, when a batch is full, or when the peer reports idle: never by a timer. A launched
+// kernel starts even if the program never calls again.
 #pragma once
 
 #include <array>
@@ -44,13 +44,13 @@ struct Reply {
 };
 
 struct ClientLinkOptions {
-  std::array<std::byte, 16> token{};  // from the worker's `bound` message; proves the session
-  uint32_t batch_bytes = 64u << 10;   // a batch is full at this size
-  uint32_t chunk_bytes = 1u << 20;    // bulk chunk (facts/performance_limits.md 3.3)
+  std::array<std::byte, 16> token{};   // from the worker's `bound` message; proves the session
+  uint32_t batch_bytes = 64u << 10;    // a batch is full at this size
+  uint32_t chunk_bytes = 1u << 20;     // bulk chunk (facts/performance_limits.md 3.3)
   uint64_t command_window = 4u << 20;  // unacknowledged command bytes before append() waits
   uint64_t bulk_window = 16u << 20;    // unacknowledged bulk bytes before send_bulk() waits
   int connect_timeout_ms = 5000;
-  int silence_timeout_ms = 60000;     // no sign of life from the peer for this long: session lost
+  int silence_timeout_ms = 60000;  // no sign of life from the peer for this long: session lost
   std::function<void(const std::string&)> on_lost;  // called once, on the transport thread
 };
 
@@ -58,27 +58,35 @@ class ClientLink {
  public:
   // Starts the transport thread and exchanges HELLO. Null and `error` set when the peer does not
   // answer, refuses the token, or speaks another major version.
-  static std::unique_ptr<ClientLink> open(std::unique_ptr<Channel> channel, ClientLinkOptions options,
-                                          std::string& error);
+  static std::unique_ptr<ClientLink> open(std::unique_ptr<Channel> channel,
+                                          ClientLinkOptions options, std::string& error);
   virtual ~ClientLink() = default;
 
   // Appends one record. `header.size` is filled in here; `parts` are concatenated as its payload.
   // False if the session is lost.
-  virtual bool append(wire::RecordHeader header, std::span<const std::span<const std::byte>> parts) = 0;
+  virtual bool append(wire::RecordHeader header,
+                      std::span<const std::span<const std::byte>> parts) = 0;
 
   // Appends one record that wants a reply and waits for it, and for every bulk transfer that the
-  // reply names. Sets kReplyWanted and `call`.
-  virtual Reply call(wire::RecordHeader header, std::span<const std::span<const std::byte>> parts) = 0;
+  // reply names. Sets kReplyWanted and `call`. A record longer than wire::kMaxRecord is not sent:
+  // the reply is not delivered, and lost() stays false.
+  virtual Reply call(wire::RecordHeader header,
+                     std::span<const std::span<const std::byte>> parts) = 0;
 
   // Host-to-device bulk data, in chunks, on the bulk lane. Returns the transfer's number, to be put
-  // into the record that consumes it. The bytes have been copied (or sent) on return: the caller may
-  // change them. Blocks while the window is full. Call it *before* appending the record.
+  // into the record that consumes it. The bytes have been copied (or sent) on return: the caller
+  // may change them. Blocks while the window is full. Call it *before* appending the record. 0 when
+  // the session is lost.
   virtual uint64_t send_bulk(const void* data, size_t size) = 0;
 
   // Announces a device-to-host destination, and returns the number to put into the record that
   // produces the data. The transport thread copies chunks there as they land. The destination must
   // stay valid until the transfer has landed or the session is lost.
   virtual uint64_t expect_bulk(void* destination, size_t size) = 0;
+
+  // Withdraws a destination, for instance because the call that should have produced it failed. On
+  // return nothing is written there any more; chunks that still arrive are dropped.
+  virtual void forget_bulk(uint64_t transfer) = 0;
 
   // Sends what is queued without waiting for the peer.
   virtual void flush() = 0;

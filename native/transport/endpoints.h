@@ -25,8 +25,8 @@ CurveKeys make_curve_keys();
 std::pair<std::unique_ptr<Channel>, std::unique_ptr<Channel>> make_inproc_pair();
 
 // Connects DEALER sockets to an executor: `command` and `bulk` are tcp:// or ipc:// URLs, names are
-// resolved anew at every reconnect. A socket monitor turns a failed handshake, a wrong key or a peer
-// that is not vgpu into a named reason within 5 s.
+// resolved anew at every reconnect. A socket monitor turns a failed handshake, a wrong key or a
+// peer that is not vgpu into a named reason within 5 s.
 struct ZmqEndpoints {
   std::string command;
   std::string bulk;
@@ -38,8 +38,8 @@ std::unique_ptr<Channel> connect_zmq(const ZmqEndpoints& endpoints, std::string&
 class ZmqListener {
  public:
   virtual ~ZmqListener() = default;
-  // With `curve`, a ZAP handler accepts exactly `client_public` and nothing else: libzmq would accept
-  // any key without one.
+  // With `curve`, a ZAP handler accepts exactly `client_public` and nothing else: libzmq would
+  // accept any key without one.
   static std::unique_ptr<ZmqListener> bind(const ZmqEndpoints& endpoints,
                                            const std::string& client_public, std::string& error);
   [[nodiscard]] virtual ZmqEndpoints endpoints() const = 0;
@@ -47,8 +47,8 @@ class ZmqListener {
   virtual std::unique_ptr<Channel> channel() = 0;
 };
 
-// Request and reply with the worker's control socket (protocol/README.md): one msgpack map each way.
-// Blocking, with a deadline; used at attach and bind, and to ask why a session ended.
+// Request and reply with the worker's control socket (protocol/README.md): one msgpack map each
+// way. Blocking, with a deadline; used at attach and bind, and to ask why a session ended.
 class ControlClient {
  public:
   virtual ~ControlClient() = default;
