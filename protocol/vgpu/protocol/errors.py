@@ -1,7 +1,7 @@
 """Errors of ``vgpu.protocol``.
 
     ProtocolError
-    ├── BadMessage        a control message that cannot be decoded or breaks its schema
+    ├── MessageError      a control message that cannot be decoded or breaks its schema
     ├── VersionMismatch   the other end speaks another major version
     └── SpecError         a mistake in the API specification; names the file and the entry
 """
@@ -13,7 +13,7 @@ class ProtocolError(Exception):
     """Base of all errors of this package."""
 
 
-class BadMessage(ProtocolError):
+class MessageError(ProtocolError, ValueError):
     """A control message that cannot be decoded or breaks its schema; the text names the field."""
 
 

@@ -19,6 +19,7 @@ _FUNCTION_KEYS: dict[str, type] = {
     "executor": str,
     "soft": str,
     "order": str,
+    "context": bool,
     "blocking": bool,
     "driver": bool,
     "required": bool,

@@ -95,6 +95,7 @@ class Function:
     executor: str = "none"
     soft: str = "manual"
     order: str = "none"
+    context: bool | None = None
     blocking: bool = False
     driver: bool = False
     required: bool = False
@@ -110,6 +111,11 @@ class Function:
     def abi_version(self) -> int:
         _, mark, tail = self.name.rpartition("_v")
         return int(tail) if mark and tail.isdigit() else 1
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether the calling thread must have a current context; ordered work always does."""
+        return self.order != "none" if self.context is None else self.context
 
     @property
     def in_driver_table(self) -> bool:

@@ -48,6 +48,7 @@ struct CallInfo {
   bool blocking;  // may block in the driver: run it on a helper thread
   bool on_wire;   // has an executor handler
   int since;      // CUDA version of this ABI name
+  bool needs_context;  // fails with CUDA_ERROR_INVALID_CONTEXT when the thread has none
 };
 
 inline constexpr CallInfo kCalls[] = {
@@ -85,7 +86,7 @@ def _row(spec: Spec, f: Function) -> str:
     return (
         f'    {{Opcode::{f.name}, "{f.name}", CallClass::k{body.call_class.capitalize()}, '
         f"CallOrder::k{body.order.capitalize()}, {_bool(body.blocking)}, {_bool(on_wire)}, "
-        f"{f.since}}},"
+        f"{f.since}, {_bool(body.needs_context)}}},"
     )
 
 
