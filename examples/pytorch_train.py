@@ -1,7 +1,7 @@
 """A plain eager training script: convolution and linear layers, Adam, the loss printed.
 
-Needs a real GPU: PyTorch ships its ATen kernels as machine code only. Expect a falling loss and, as the
-last line, "trained N steps".
+Needs a real GPU: PyTorch ships its ATen kernels as machine code only. Expect a falling loss and, as
+the last line, "trained N steps".
 
     vgpu run --worker tcp://gpu-host:7400 -- python examples/pytorch_train.py
 """

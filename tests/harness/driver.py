@@ -77,7 +77,7 @@ def _ctype(text: str) -> Any:
 
 
 class Driver:
-    """A driver library: ``driver.cuX(...)`` raises CudaError, ``driver.code("cuX", ...)`` does not."""
+    """A driver library: ``driver.cuX()`` raises CudaError, ``driver.code("cuX")`` returns it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -43,7 +43,7 @@ def work(driver: Path | str) -> str:
 
 
 def test_another_libzmq_loaded_globally(address):
-    # The symbols of this libzmq come first in the global scope; the application uses it at once too.
+    # The symbols of this libzmq come first in the global scope; the application uses it too.
     preamble = """
 import ctypes, zmq, glob, os
 libs = os.path.join(os.path.dirname(os.path.dirname(zmq.__file__)), "pyzmq.libs")
