@@ -31,7 +31,7 @@ def scalar_type(p: Param) -> str:
 
 
 def versioned_macros(cuda_include: Path) -> list[str]:
-    """Names that cuda.h redefines (cuMemAlloc -> cuMemAlloc_v2): generated code needs them plain."""
+    """Names that cuda.h redefines (cuMemAlloc -> cuMemAlloc_v2), and that we need plain."""
     text = (cuda_include / "cuda.h").read_text(encoding="utf-8", errors="replace")
     found = re.findall(r"^[ \t]*#[ \t]*define[ \t]+(cu[A-Z]\w*)[ \t]", text, re.MULTILINE)
     return sorted(set(found))

@@ -18,8 +18,8 @@ namespace vgpu::executor {
 struct DriverTable {
 %(members)s
 
-  // Fills the table from a library that dlopen gave. A function that the driver lacks stays null: its
-  // calls answer CUDA_ERROR_NOT_SUPPORTED. False if one is absent that nothing works without;
+  // Fills the table from a library that dlopen gave. A function that the driver lacks stays null:
+  // its calls answer CUDA_ERROR_NOT_SUPPORTED. False if one is absent that nothing works without;
   // `missing` then names all of those.
   bool load(void* library, std::string& missing);
 };

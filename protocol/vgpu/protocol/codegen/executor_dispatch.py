@@ -72,9 +72,11 @@ def _body(f: Function) -> str:
     decode = [line for p in f.params for line in _decode(p, p is ordering)]
     outs = [p for p in f.params if p.dir == "out"]
     resolves = any(p.handle and p.handle != "stream" and p.dir == "in" for p in f.params)
-    lines = decode + ["if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;"]
-    if resolves or ordering is not None:
-        lines.append("if (session.failed()) return CUDA_ERROR_INVALID_HANDLE;")
+    resolves = resolves or ordering is not None
+    # failed() also clears: ask in any case, so that a truncated record leaves nothing behind.
+    lines = [*decode, *(["const bool unknown = session.failed();"] if resolves else [])]
+    lines.append("if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;")
+    lines += ["if (unknown) return CUDA_ERROR_INVALID_HANDLE;"] if resolves else []
     lines += [f"{scalar_type(p)} {p.name}{{}};" for p in outs]
     lines.append(f"const auto function = session.driver().{f.name};")
     lines.append("if (function == nullptr) return CUDA_ERROR_NOT_SUPPORTED;")
@@ -112,9 +114,11 @@ def _decode(p: Param, ordering: bool) -> list[str]:
     if p.handle == "device":
         return [f"const auto {p.name} = session.device(in.get<uint32_t>());"]
     if p.handle:
+        # A physical allocation is an integer to the driver: its type does not tell its kind.
+        find = "allocation" if p.handle == "mem_allocation" else f"resolve<{p.type}>"
         return [
             f"const auto {p.name}_id = in.get<uint64_t>();",
-            f"const auto {p.name} = session.resolve<{p.type}>({p.name}_id);",
+            f"const auto {p.name} = session.{find}({p.name}_id);",
         ]
     return [f"const auto {p.name} = static_cast<{p.type}>(in.get<{p.wire_type}>());"]
 

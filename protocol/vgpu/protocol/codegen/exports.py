@@ -117,8 +117,10 @@ def _per_thread(f: Function) -> tuple[list[str], str]:
                 f"CUlaunchConfig copy = *{name};",
                 "copy.hStream = per_thread(copy.hStream);",
             ]
-            passed = ("static_cast<const CUlaunchConfig*>(&copy)" if p is configs[0] else p.name
-                      for p in f.params)
+            passed = (
+                "static_cast<const CUlaunchConfig*>(&copy)" if p is configs[0] else p.name
+                for p in f.params
+            )
             return lines, ", ".join(passed)
     return ["ScopedPerThreadDefault scope;"], names(f)
 

@@ -6,8 +6,8 @@ from vgpu.protocol.codegen.cpp import BANNER
 from vgpu.protocol.codegen.model import Function, Spec
 
 _HEAD = """\
-// The calls of the protocol. Including this header also removes the macros with which cuda.h maps old
-// names to newer ABI names: from here on a function is written with its exported name.
+// The calls of the protocol. Including this header also removes the macros with which cuda.h maps
+// old names to newer ABI names: from here on a function is written with its exported name.
 #pragma once
 
 #include <cuda.h>

@@ -72,9 +72,7 @@ def _put(p: Param) -> list[str]:
 def _take(p: Param) -> list[str]:
     """Stores what the reply holds; a reply carries its payload whatever its result is."""
     if p.create:
-        return [
-            f"if (result == CUDA_SUCCESS) *{p.name} = as_handle<{p.pointee}>({p.name}_id);"
-        ]
+        return [f"if (result == CUDA_SUCCESS) *{p.name} = as_handle<{p.pointee}>({p.name}_id);"]
     value = f"static_cast<{scalar_type(p)}>(call.get<{p.wire_type}>())"
     if not p.optional:
         return [f"if (result == CUDA_SUCCESS) *{p.name} = {value};"]

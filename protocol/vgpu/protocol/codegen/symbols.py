@@ -40,8 +40,8 @@ const Row kRows[] = {
 
 namespace vgpu::%(namespace)s {
 
-// The highest ABI version not above `version`; flag 2 takes the per-thread spelling if there is one.
-// As in the driver, an unknown symbol is CUDA_SUCCESS with a null entry and a status that says why.
+// The highest ABI version not above `version`; flag 2 takes the per-thread spelling if there is
+// one. As cuda.h says, an unknown symbol is CUDA_SUCCESS with a null entry and a status.
 CUresult find_symbol(const char* symbol, int version, uint64_t flags, void** entry,
                      CUdriverProcAddressQueryResult* status) {
   if (symbol == nullptr || entry == nullptr || flags > 2) return CUDA_ERROR_INVALID_VALUE;
