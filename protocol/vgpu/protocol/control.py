@@ -15,15 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vgpu.protocol.errors import MessageError
 from vgpu.protocol.version import Version
 
-# A control message is a few kilobytes; the longest is `attached` with the attributes of 128 devices.
+# A control message is a few kilobytes; the longest is `attached` with the attributes of 128
+# devices.
 MAX_MESSAGE = 4 << 20
 
 Bytes16 = Annotated[bytes, Field(min_length=16, max_length=16)]
 ShortText = Annotated[str, Field(max_length=4096)]
 Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
-VersionPair = tuple[
-    Annotated[int, Field(ge=0, le=65535)], Annotated[int, Field(ge=0, le=65535)]
-]
+VersionPair = tuple[Annotated[int, Field(ge=0, le=65535)], Annotated[int, Field(ge=0, le=65535)]]
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

@@ -59,7 +59,9 @@ def _read(path: Path) -> list[tuple[str, str]]:
             continue
         name, _, value = line.strip().partition(" ")
         if not is_key(value.strip()):
-            raise KeyFileFormatError(f"{path}: line {number} holds no key of {KEY_LENGTH} characters")
+            raise KeyFileFormatError(
+                f"{path}: line {number} holds no key of {KEY_LENGTH} characters"
+            )
         entries.append((name, value.strip()))
     return entries
 

@@ -1,7 +1,7 @@
 """Pod annotations as the Kubernetes downward API writes them into a file.
 
-One line per annotation: `key="value"`, the value quoted as Go's `strconv.Quote` does. Keys without our
-prefix belong to others and are skipped; with it, the rest of the key names a workload setting.
+One line per annotation: `key="value"`, the value quoted as Go's `strconv.Quote` does. Keys without
+our prefix belong to others and are skipped; with it, the rest of the key names a workload setting.
 """
 
 from __future__ import annotations

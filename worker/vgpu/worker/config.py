@@ -156,9 +156,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Memory = Annotated[int, BeforeValidator(_memory)]
 Tflops = Annotated[Fraction, BeforeValidator(_tflops)]
 Percent = Annotated[Fraction, BeforeValidator(_percent)]
-Indices = Annotated[
-    tuple[int, ...], BeforeValidator(_indices), AfterValidator(_unique_sorted)
-]
+Indices = Annotated[tuple[int, ...], BeforeValidator(_indices), AfterValidator(_unique_sorted)]
 Count = Annotated[int, BeforeValidator(_integer), Field(ge=1, le=128)]
 Replicas = Annotated[int, BeforeValidator(_integer), Field(ge=0)]
 PositiveInt = Annotated[int, Field(strict=True, ge=0)]
@@ -190,9 +188,7 @@ class WorkloadConfig(BaseModel):
     gpu_model: Name | None = None
     dedicated_gpu: Boolean = False
     isolation: Literal["shared", "soft", "hard", "partitioned"] = "soft"
-    container_gpu_count: (
-        Annotated[dict[str, PositiveInt], BeforeValidator(_json_map)] | None
-    ) = None
+    container_gpu_count: Annotated[dict[str, PositiveInt], BeforeValidator(_json_map)] | None = None
     container_gpus: Annotated[dict[str, list[str]], BeforeValidator(_json_map)] | None = None
     workload: Name | None = None
     workload_profile: Name | None = None

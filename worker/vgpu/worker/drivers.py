@@ -7,7 +7,6 @@ stub's directory is removed from what executors search. Libraries are opened by 
 from __future__ import annotations
 
 import mmap
-import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from typing import Literal
 from vgpu.worker.errors import DriverError
 from vgpu.worker.paths import NativeFiles
 
-# Exported by the stub for exactly this test (native/stub).
+# Exported by the stub and by the software GPU for exactly these tests.
 STUB_MARKER = b"vgpu_stub_marker"
+SOFT_MARKERS = (b"vgpu_softgpu_version", b"vgpu_soft_marker")
 
 _DRIVER_SONAME = "libcuda.so.1"
 _STANDARD_DIRECTORIES = (
@@ -56,7 +56,12 @@ def is_stub(path: Path) -> bool:
     return _contains(path, STUB_MARKER)
 
 
-def _from_ldconfig() -> Iterator[Path]:
+def is_software_driver(path: Path) -> bool:
+    """Whether a library is the software GPU of this project (of any version)."""
+    return any(_contains(path, marker) for marker in SOFT_MARKERS)
+
+
+def _from_ldconfig(soname: str) -> Iterator[Path]:
     for program in ("/sbin/ldconfig", "/usr/sbin/ldconfig", "ldconfig"):
         try:
             listing = subprocess.run(
@@ -66,18 +71,18 @@ def _from_ldconfig() -> Iterator[Path]:
             continue
         for line in listing.splitlines():
             name, arrow, path = line.partition(" => ")
-            if arrow and name.split()[:1] == [_DRIVER_SONAME]:
+            if arrow and name.split()[:1] == [soname]:
                 yield Path(path.strip())
         return
 
 
-def machine_driver_candidates(
-    library_path: str, directories: Iterable[str] = _STANDARD_DIRECTORIES
+def library_candidates(
+    soname: str, library_path: str, directories: Iterable[str] = _STANDARD_DIRECTORIES
 ) -> list[Path]:
-    """Existing libraries named libcuda.so.1 in search order, our own stub excluded."""
-    wanted = [Path(entry) / _DRIVER_SONAME for entry in library_path.split(":") if entry]
-    wanted += list(_from_ldconfig())
-    wanted += [Path(directory) / _DRIVER_SONAME for directory in directories]
+    """Existing libraries of that name in search order, our own stub excluded."""
+    wanted = [Path(entry) / soname for entry in library_path.split(":") if entry]
+    wanted += list(_from_ldconfig(soname))
+    wanted += [Path(directory) / soname for directory in directories]
     found: list[Path] = []
     for path in wanted:
         if path.is_absolute() and path.is_file():
@@ -87,7 +92,9 @@ def machine_driver_candidates(
     return found
 
 
-def resolve_driver(choice: str, native: NativeFiles, environment: Mapping[str, str]) -> DriverChoice:
+def resolve_driver(
+    choice: str, native: NativeFiles, environment: Mapping[str, str]
+) -> DriverChoice:
     """The library for `cuda` (the machine's own), `soft` (the software GPU) or a path.
 
     Never falls back from one to the other: DriverError says what is missing.
@@ -96,16 +103,15 @@ def resolve_driver(choice: str, native: NativeFiles, environment: Mapping[str, s
         if not native.software_driver.is_file():
             raise DriverError(f"the software GPU is not installed: {native.software_driver}")
         return DriverChoice(native.software_driver, "soft")
-    soft = native.software_driver.resolve()
     if choice == "cuda":
-        candidates = machine_driver_candidates(environment.get("LD_LIBRARY_PATH", ""))
+        candidates = library_candidates(_DRIVER_SONAME, environment.get("LD_LIBRARY_PATH", ""))
         for path in candidates:
-            if path != soft:
+            if not is_software_driver(path):
                 return DriverChoice(path, "cuda")
         raise DriverError(
-            f"no CUDA driver on this machine: {_DRIVER_SONAME} is neither in ldconfig's list nor in "
-            "the standard places. Install the NVIDIA driver, name it with --driver PATH, or ask for "
-            "the software GPU with --driver soft"
+            f"no CUDA driver on this machine: {_DRIVER_SONAME} is neither in ldconfig's list nor "
+            "in the standard places. Install the NVIDIA driver, name it with --driver PATH, or ask "
+            "for the software GPU with --driver soft"
         )
     path = Path(choice)
     if not path.is_absolute():
@@ -118,7 +124,7 @@ def resolve_driver(choice: str, native: NativeFiles, environment: Mapping[str, s
         raise DriverError(
             f"--driver {choice} is the client stub of vgpu: a worker needs a real driver library"
         )
-    return DriverChoice(path.resolve(), "soft" if path.resolve() == soft else "cuda")
+    return DriverChoice(path.resolve(), "soft" if is_software_driver(path) else "cuda")
 
 
 def _is_stub_directory(entry: str, native: NativeFiles) -> bool:
@@ -133,7 +139,7 @@ def _is_stub_directory(entry: str, native: NativeFiles) -> bool:
 def executor_environment(
     environment: Mapping[str, str], native: NativeFiles, additions: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of an executor: the worker's without anything of a client's, plus `additions`."""
+    """An executor's environment: the worker's, less what is a client's, plus `additions`."""
     result = {key: value for key, value in environment.items() if key not in _CLIENT_VARIABLES}
     directories = result.pop("LD_LIBRARY_PATH", "").split(":")
     kept = [entry for entry in directories if entry and not _is_stub_directory(entry, native)]
@@ -143,7 +149,7 @@ def executor_environment(
     kept = [
         entry
         for entry in preloads
-        if not (os.path.basename(entry).startswith("libcuda.so") or is_stub(Path(entry)))
+        if not (Path(entry).name.startswith("libcuda.so") or is_stub(Path(entry)))
     ]
     if kept:
         result["LD_PRELOAD"] = ":".join(kept)

@@ -1,7 +1,7 @@
 """Kubernetes quantities: `4Gi`, `500m`, `1e9`.
 
-Source: the serialization format of `resource.Quantity` in the Kubernetes API documentation. Values are
-exact rationals; nothing passes through floating point.
+Source: the serialization format of `resource.Quantity` in the Kubernetes API documentation. Values
+are exact rationals; nothing passes through floating point.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _SUFFIXES: dict[str, Fraction] = {
     "Ei": Fraction(2**60),
 }
 
-_PATTERN = re.compile(r"([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
+_PATTERN = re.compile(
+    r"([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)"
+)
 
 # Longer texts cannot be meant seriously, and exact arithmetic on them would cost time.
 _MAX_LENGTH = 64

@@ -1,8 +1,8 @@
 """The table of workload settings: one row per key, as annotation, flag, variable and profile field.
 
 The names and types follow the workload configuration page of the system whose manifests this worker
-accepts (docs/configuration.md). `unenforced` is where a row says what this worker does not do yet: such
-a value is refused by name, never ignored.
+accepts (docs/configuration.md). `unenforced` is where a row says what this worker does not do yet:
+such a value is refused by name, never ignored.
 """
 
 from __future__ import annotations
@@ -169,9 +169,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Physical devices that may serve, comma separated; their order does not matter.",
         "gpuIndices",
     ),
-    Setting(
-        "gpupool", "Pool to place in.", "poolName", _refuse_when_set("gpupool", _NO_PLACEMENT)
-    ),
+    Setting("gpupool", "Pool to place in.", "poolName", _refuse_when_set("gpupool", _NO_PLACEMENT)),
     Setting("vendor", "Vendor of the device; NVIDIA is served.", "vendor", _vendor),
     Setting("gpu-model", "Model that the devices must be, as A100 or L40s.", "gpuModel"),
     Setting("dedicated-gpu", "Take whole cards of gpu-model.", "dedicatedGPU", _dedicated_gpu),
