@@ -1,9 +1,9 @@
 """A small model trained under torch.compile, so that every kernel is compiled at run time.
 
 Runs on any device, the software GPU with capability 11.0 included (Triton must know the
-capability): the backward pass starts from a gradient copied from the CPU, Adam is a compiled function
-whose state is copied from the CPU, and the options keep ATen fills and autotuning copies out. Expect
-losses equal to those of the same training on the CPU, and "matches the CPU" at the end.
+capability): the backward pass starts from a gradient copied from the CPU, Adam is a compiled
+function whose state is copied from the CPU, and the options keep ATen fills and autotuning copies
+out. Expect losses equal to those of the same training on the CPU, and "matches the CPU" at the end.
 
     vgpu run --soft-cc 11.0 -- python examples/pytorch_compiled_train.py
 """
