@@ -100,9 +100,10 @@ def test_get_proc_address_gives_the_version_asked_for(cuda):
     assert look_up(b"cuCtxGetDevice", 2000)[1] != look_up(b"cuCtxGetDevice", 13000)[1]
     assert look_up(b"cuStreamSynchronize", 12000)[1] != look_up(b"cuStreamSynchronize", 12000, 2)[1]
     code, entry, status = look_up(b"cuNoSuchFunction", 12000)
-    assert code == d.NOT_FOUND
+    assert code in (0, d.NOT_FOUND)  # documented: the status tells; older drivers: an error too
     assert entry is None
     assert status == 1
     code, entry, status = look_up(b"cuMemAllocAsync", 2000)
-    assert code == d.NOT_FOUND
+    assert code in (0, d.NOT_FOUND)
+    assert entry is None
     assert status == 2  # the symbol exists in a newer version
