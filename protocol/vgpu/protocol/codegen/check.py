@@ -40,6 +40,8 @@ def _uniqueness(spec: Spec) -> Iterator[tuple[str, str, str]]:
     opcodes: dict[int, Function] = {}
     symbols: dict[tuple[str, int], Function] = {}
     for f in spec.functions:
+        if not _NAME.match(f.name):
+            yield f.file, f.name, "a name is a C identifier that starts with cu"
         if other := names.get(f.name):
             yield f.file, f.name, f"is already in {other.file}"
         if other := opcodes.get(f.opcode):
@@ -64,8 +66,6 @@ def _locked(spec: Spec) -> Iterator[tuple[str, str, str]]:
 
 
 def _function(spec: Spec, f: Function) -> Iterator[str]:
-    if not _NAME.match(f.name):
-        yield "a name is a C identifier that starts with cu"
     if not 0 < f.opcode <= 0xFFFF:
         yield "opcode must fit in 16 bits"
     if not 1000 <= f.since <= 99990:

@@ -8,8 +8,8 @@ _HEAD = """\
 # Coverage of the CUDA driver API
 
 Generated from `protocol/spec`. *local*: answered in the client without a message of its own (it may
-be mapped onto another call); *async*: appended to the command stream, returns at once; *sync*: waits
-for the worker. Functions that are not supported are exported and answer
+be mapped onto another call); *async*: appended to the command stream, returns at once; *sync*:
+waits for the worker. Functions that are not supported are exported and answer
 `CUDA_ERROR_NOT_SUPPORTED` with one log line. Each function also exists in its
 per-thread-default-stream spelling where CUDA has one.
 """

@@ -33,10 +33,26 @@ namespace handlers {
 """
 
 _SOURCE = """\
+#include <cstring>
+#include <string>
+#include <vector>
+
 #include "generated/driver_table.h"
 #include "generated/executor_api.h"
 
 namespace vgpu::executor {
+namespace {
+
+// An array as it travels, aligned.
+template <typename T>
+[[maybe_unused]] std::vector<T> elements(std::span<const std::byte> bytes) {
+  std::vector<T> values(bytes.size() / sizeof(T));
+  if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
+  return values;
+}
+
+}  // namespace
+
 namespace handlers {
 
 %(bodies)s
@@ -77,6 +93,10 @@ def _body(f: Function) -> str:
     lines = [*decode, *(["const bool unknown = session.failed();"] if resolves else [])]
     lines.append("if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;")
     lines += ["if (unknown) return CUDA_ERROR_INVALID_HANDLE;"] if resolves else []
+    for p in f.params:
+        if p.pointer and p.dir == "in" and p.length != "nul":
+            # The driver believes the count, so that the count must be the array's.
+            lines.append(f"if ({p.name}.size() != {p.length}) return CUDA_ERROR_INVALID_VALUE;")
     lines += [f"{scalar_type(p)} {p.name}{{}};" for p in outs]
     lines.append(f"const auto function = session.driver().{f.name};")
     lines.append("if (function == nullptr) return CUDA_ERROR_NOT_SUPPORTED;")
@@ -106,11 +126,13 @@ def _decode(p: Param, ordering: bool) -> list[str]:
         return [f"const std::string {p.name}(in.text());"]
     if p.pointer and p.handle:
         return [
-            f"const auto {p.name}_ids = in.array(sizeof(uint64_t));",
-            f"const auto {p.name} = session.resolve_all<{p.pointee}>({p.name}_ids);",
+            f"std::vector<{p.pointee}> {p.name};",
+            "for (uint64_t id : elements<uint64_t>(in.array(sizeof(uint64_t)))) {",
+            f"  {p.name}.push_back(session.resolve<{p.pointee}>(id));",
+            "}",
         ]
     if p.pointer:
-        return [f"const auto {p.name} = in.array(sizeof({p.pointee}));"]
+        return [f"const auto {p.name} = elements<{p.pointee}>(in.array(sizeof({p.pointee})));"]
     if p.handle == "device":
         return [f"const auto {p.name} = session.device(in.get<uint32_t>());"]
     if p.handle:
@@ -128,11 +150,7 @@ def _argument(p: Param) -> str:
         return f"&{p.name}"
     if p.length == "nul":
         return f"{p.name}.c_str()"
-    if p.pointer and p.handle:
-        return f"{p.name}.data()"
-    if p.pointer:
-        return f"reinterpret_cast<{p.type}>({p.name}.data())"
-    return p.name
+    return f"{p.name}.data()" if p.pointer else p.name
 
 
 def _after(p: Param) -> list[str]:

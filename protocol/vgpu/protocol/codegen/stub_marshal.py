@@ -29,6 +29,9 @@ def _body(f: Function) -> str:
     for p in f.params:
         if p.pointer and not p.optional and (p.dir == "out" or p.length == "nul"):
             lines.append(f"if ({p.name} == nullptr) return CUDA_ERROR_INVALID_VALUE;")
+        elif p.pointer and p.dir == "in" and p.length != "nul":
+            null = f"{p.name} == nullptr && {p.length} != 0"
+            lines.append(f"if ({null}) return CUDA_ERROR_INVALID_VALUE;")
     ordering = ordering_stream(f)
     for p in f.params:
         lines += [f"call.stream({p.name});"] if p is ordering else _put(p)
