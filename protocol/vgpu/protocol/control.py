@@ -25,6 +25,16 @@ Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
 VersionPair = tuple[Annotated[int, Field(ge=0, le=65535)], Annotated[int, Field(ge=0, le=65535)]]
 
 
+_UNPACK_ERRORS = (
+    ValueError,
+    TypeError,
+    RecursionError,
+    MemoryError,
+    OverflowError,
+    msgpack.exceptions.UnpackException,
+)
+
+
 def encode(message: Mapping[str, Any]) -> bytes:
     """One control message as it travels."""
     packed = msgpack.packb(dict(message), use_bin_type=True)
@@ -38,10 +48,9 @@ def decode(frame: bytes) -> dict[str, Any]:
         raise MessageError(f"a control message of {len(frame)} bytes is longer than {MAX_MESSAGE}")
     try:
         value = msgpack.unpackb(frame, raw=False, strict_map_key=False)
-    except (ValueError, TypeError, RecursionError, MemoryError, OverflowError) as error:
-        raise MessageError(f"not a msgpack message: {error}") from error
-    except msgpack.exceptions.UnpackException as error:
-        raise MessageError(f"not a msgpack message: {error}") from error
+    except _UNPACK_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        raise MessageError(f"not a msgpack message: {reason}") from error
     if not isinstance(value, dict):
         raise MessageError("a control message must be a msgpack map")
     if not all(isinstance(key, str) for key in value):

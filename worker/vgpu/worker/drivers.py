@@ -155,5 +155,7 @@ def executor_environment(
         result["LD_PRELOAD"] = ":".join(kept)
     # Physical indices are those of nvidia-smi, which are in PCI order; the driver's default is not.
     result["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    # The driver's default since 12.2; PyTorch sets it in every client, which is then no difference.
+    result.setdefault("CUDA_MODULE_LOADING", "LAZY")
     result.update(additions)
     return result

@@ -247,8 +247,11 @@ class ExecutorProcess:
         if self._kill_reason:
             self.end_reason, self.clean = f"ended by the worker: {self._kill_reason}", False
         elif not self.end_reason:
-            detail = f": {self._last_error_line}" if self._last_error_line else ""
-            self.end_reason = status + (detail if self._process.returncode != 0 else "")
+            # A program that gives up says why; one that is killed cannot.
+            code = self._process.returncode or 0
+            gave_up = code > 0 or code == -signal.SIGABRT
+            said = f": {self._last_error_line}" if gave_up and self._last_error_line else ""
+            self.end_reason = status + said
         for waiting in (self._ready, self._bound):
             if not waiting.done():
                 waiting.set_exception(ExecutorError(self.end_reason))

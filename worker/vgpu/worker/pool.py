@@ -100,9 +100,10 @@ class ExecutorPool:
             self._executors.discard(executor)
             if executor in self._warm:
                 self._warm.remove(executor)
-                _log.warning(
-                    "a warm executor ended", executor=executor.pid, reason=executor.end_reason
-                )
+                if not self._closing:
+                    _log.warning(
+                        "warm executor ended", executor=executor.pid, reason=executor.end_reason
+                    )
             self._changed.set()
             self._on_exit(executor)
 
