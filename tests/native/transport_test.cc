@@ -22,6 +22,33 @@ struct InprocPair {
         client(ClientLink::open(std::move(ends.first), std::move(options), error)) {}
 };
 
+using vgpu::transport::CurveKeys;
+using vgpu::transport::ZmqEndpoints;
+using vgpu::transport::ZmqListener;
+
+// A listener on free ports (or ipc paths), its server, and a client that connects to it.
+struct ZmqPair {
+  std::string error;
+  ZmqEndpoints endpoints;
+  std::unique_ptr<Server> server;
+  std::unique_ptr<ClientLink> client;
+
+  explicit ZmqPair(const ZmqEndpoints& bind_to, ServerLinkOptions options = {},
+                   const std::string& client_public = "") {
+    auto listener = ZmqListener::bind(bind_to, client_public, error);
+    if (!listener) return;
+    endpoints = listener->endpoints();
+    endpoints.curve.reset();
+    server = std::make_unique<Server>(listener->channel(), options);
+  }
+  bool connect(ClientLinkOptions options = {}) {
+    auto channel = vgpu::transport::connect_zmq(endpoints, error);
+    if (channel) client = ClientLink::open(std::move(channel), std::move(options), error);
+    return client != nullptr;
+  }
+};
+const ZmqEndpoints kTcp = {"tcp://127.0.0.1:0", "tcp://127.0.0.1:*", std::nullopt};
+
 void echoes(ClientLink& link) {
   for (uint32_t i = 0; i < 1000; ++i) {
     Reply reply = call(link, kEcho, i);
@@ -85,5 +112,28 @@ TEST(inproc_order) {
 
 TEST(inproc_bulk) {
   InprocPair pair;
+  moves_bulk_both_ways(*pair.client, 50u << 20, 3);
+}
+
+TEST(tcp_echo) {
+  ZmqPair pair(kTcp);
+  CHECK(pair.connect());
+  CHECK_EQ(pair.error, "");
+  if (!pair.client) return;
+  echoes(*pair.client);
+  pair.client->close(2000);
+  CHECK(eventually([&] { return pair.server->ended.load(); }));
+  CHECK(pair.server->clean);
+}
+
+TEST(tcp_order) {
+  ZmqPair pair(kTcp);
+  CHECK(pair.connect());
+  keeps_order(*pair.client);
+}
+
+TEST(tcp_bulk) {
+  ZmqPair pair(kTcp);
+  CHECK(pair.connect());
   moves_bulk_both_ways(*pair.client, 50u << 20, 3);
 }
