@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,11 +74,11 @@ def test_command_line_writes_everything_the_build_lists(tmp_path: Path) -> None:
 
 def test_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
     """The build runs the generator before anything is installed."""
-    python = shutil.which("python3.11") or shutil.which("python3")
-    assert python
     program = "-c", "import vgpu.protocol.codegen.__main__, sys; sys.exit('msgpack' in sys.modules)"
     environment = {"PYTHONPATH": str(SPEC.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run([python, "-S", *program], env=environment, check=True, cwd=tmp_path, timeout=60)
+    subprocess.run(
+        [sys.executable, "-S", *program], env=environment, check=True, cwd=tmp_path, timeout=60
+    )
 
 
 @pytest.mark.parametrize("side", ["stub", "softgpu"])
@@ -119,6 +120,7 @@ BAD = [
     ('stub = "generated"', 'stub = "generatd"', "stub = 'generatd' is none of 'generated'"),
     ('order = "none"\n', "", "cuEventCreate: order is missing"),
     ('order = "none"', 'ordre = "none"', "cuEventCreate: unknown key 'ordre'"),
+    ('class = "async"', 'class = "async"\nvia = "cuEventRecord"', "via is for local calls"),
     ('alias = "cuEventDestroy_v2"', 'alias = "cuNo"', "alias of cuNo, which has no entry"),
     (
         'alias = "cuEventDestroy_v2"',

@@ -76,6 +76,8 @@ def _function(spec: Spec, f: Function) -> Iterator[str]:
         if value not in _CHOICES[key]:
             yield f"{key} = {value!r} is none of {', '.join(map(repr, _CHOICES[key]))}"
     yield from _alias(spec, f) if f.alias else _body(f)
+    if f.via:
+        yield from _via(spec, f)
     seen: set[str] = set()
     for p in f.params:
         if p.name in seen:
@@ -106,6 +108,14 @@ def _alias(spec: Spec, f: Function) -> Iterator[str]:
         yield f"alias of {f.alias}, which is an alias itself"
     elif [p.type for p in target.params] != [p.type for p in f.params]:
         yield f"alias of {f.alias}, whose parameters have other types"
+
+
+def _via(spec: Spec, f: Function) -> Iterator[str]:
+    target = spec.function(f.via)
+    if f.call_class != "local":
+        yield "via is for local calls"
+    elif target is None or target.executor == "none" or target.alias:
+        yield f"via {f.via}, which is no call of the wire"
 
 
 def _body(f: Function) -> Iterator[str]:

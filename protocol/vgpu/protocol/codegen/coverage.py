@@ -7,11 +7,10 @@ from vgpu.protocol.codegen.model import Function, Spec
 _HEAD = """\
 # Coverage of the CUDA driver API
 
-Generated from `protocol/spec`. *local*: answered in the client without a message of its own (it may
-be mapped onto another call); *async*: appended to the command stream, returns at once; *sync*:
-waits for the worker. Functions that are not supported are exported and answer
-`CUDA_ERROR_NOT_SUPPORTED` with one log line. Each function also exists in its
-per-thread-default-stream spelling where CUDA has one.
+Generated from `protocol/spec`. *local*: answered in the client; *async*: appended to the command
+stream, returns at once; *sync*: waits for the worker; *as* another call: the client turns it into
+that one. Functions that are not supported are exported and answer `CUDA_ERROR_NOT_SUPPORTED` with
+one log line. Each function also exists in its per-thread-default-stream spelling if CUDA has one.
 """
 
 
@@ -38,5 +37,6 @@ def _row(spec: Spec, f: Function) -> str:
     supported = body.stub != "unsupported"
     stub = "yes" if supported else "no"
     soft = "yes" if body.soft != "unsupported" else "no"
-    call_class = body.call_class if supported else "-"
+    call_class = f"as `{body.via}`" if body.via else body.call_class
+    call_class = call_class if supported else "-"
     return f"| `{f.name}` | {call_class} | {stub} | {soft} | {f.doc} |"

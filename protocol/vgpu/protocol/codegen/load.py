@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from vgpu.protocol.codegen.model import Field, Function, Param, Spec, Struct
+from vgpu.protocol.codegen.model import Function, Param, Spec
 from vgpu.protocol.errors import SpecError
 
 _FUNCTION_KEYS: dict[str, type] = {
@@ -15,6 +15,7 @@ _FUNCTION_KEYS: dict[str, type] = {
     "since": int,
     "alias": str,
     "class": str,
+    "via": str,
     "stub": str,
     "executor": str,
     "soft": str,
@@ -43,7 +44,6 @@ _BODY_KEYS = ("class", "stub", "executor", "soft", "order")
 def load(directory: Path) -> Spec:
     """Loads all areas and the opcode list of a specification directory."""
     functions: list[Function] = []
-    structs: list[Struct] = []
     files = sorted(directory.glob("*.toml"))
     if not files:
         raise SpecError(str(directory), "", "no specification files (*.toml)")
@@ -52,13 +52,12 @@ def load(directory: Path) -> Spec:
         area = data.get("area")
         if not isinstance(area, str) or not area:
             raise SpecError(path.name, "", 'needs area = "..."')
-        unknown = data.keys() - {"area", "function", "struct"}
+        unknown = data.keys() - {"area", "function"}
         if unknown:
             raise SpecError(path.name, "", f"unknown key {sorted(unknown)[0]!r}")
         functions += [_function(path.name, area, entry) for entry in data.get("function", [])]
-        structs += [_struct(path.name, entry) for entry in data.get("struct", [])]
     functions.sort(key=lambda f: (f.opcode, f.name))
-    return Spec(tuple(functions), tuple(structs), _lock(directory / "opcodes.lock"))
+    return Spec(tuple(functions), _lock(directory / "opcodes.lock"))
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -106,18 +105,6 @@ def _param(file: str, entry: str, table: Any) -> Param:
     where = f"{entry}, parameter {name}" if isinstance(name, str) else f"{entry}, a parameter"
     _checked(file, where, table, _PARAM_KEYS, ("name", "type", "dir"))
     return Param(**table)
-
-
-def _struct(file: str, table: dict[str, Any]) -> Struct:
-    name = table.get("name", "a structure without a name")
-    _checked(file, str(name), table, {"name": str, "fields": list}, ("name", "fields"))
-    fields = []
-    for item in table["fields"]:
-        if not isinstance(item, dict):
-            raise SpecError(file, name, "a field must be a table")
-        _checked(file, name, item, {"path": str, "type": str}, ("path", "type"))
-        fields.append(Field(**item))
-    return Struct(name, file, tuple(fields))
 
 
 def _lock(path: Path) -> dict[int, str]:

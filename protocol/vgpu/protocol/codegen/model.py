@@ -91,6 +91,7 @@ class Function:
     params: tuple[Param, ...]
     alias: str = ""
     call_class: str = "local"
+    via: str = ""
     stub: str = "manual"
     executor: str = "none"
     soft: str = "manual"
@@ -123,28 +124,10 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One member of a structure that crosses the wire."""
-
-    path: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Struct:
-    """A structure that crosses the wire field by field."""
-
-    name: str
-    file: str
-    fields: tuple[Field, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Spec:
     """Everything in ``protocol/spec``, in the order of the opcodes."""
 
     functions: tuple[Function, ...]
-    structs: tuple[Struct, ...] = ()
     lock: dict[int, str] = field(default_factory=dict)
 
     def function(self, name: str) -> Function | None:
