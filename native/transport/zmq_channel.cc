@@ -14,10 +14,11 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kPeer = "a vgpu executor";
 // A silent peer is explained after this, so that the reason is there within 5 s.
 constexpr std::chrono::milliseconds kHandshakeLimit{3000};
-constexpr int kExplainMs = 1500;
+constexpr int kExplainMs = 1000;
 // An executor that was just bound may not accept yet: one refusal is not the last word.
 constexpr int kRefusals = 3;
 constexpr int kConnectingTick = 50;
+constexpr std::chrono::milliseconds kOtherLane{200};
 
 class ZmqChannel final : public ZmqLanes {
  public:
@@ -52,10 +53,7 @@ class ZmqChannel final : public ZmqLanes {
         explain(lane);
         break;
       case zmq::kEventDisconnected:
-        if (shaken_[static_cast<size_t>(lane)]) {
-          go_down("the connection to " + url(lane) +
-                  " was closed by the other side: the executor has ended; see the worker's log");
-        }
+        if (shaken_[static_cast<size_t>(lane)]) disconnected(lane);
         break;
       default:
         break;
@@ -63,6 +61,10 @@ class ZmqChannel final : public ZmqLanes {
   }
 
   int check_time() override {
+    if (closed_[0] || closed_[1]) {
+      if (Clock::now() >= deadline_) hung_up();
+      return kConnectingTick;
+    }
     if (shaken_[0] && shaken_[1]) return -1;
     if (Clock::now() < deadline_) return kConnectingTick;
     explain(shaken_[0] ? Lane::kBulk : Lane::kCommand);
@@ -73,12 +75,23 @@ class ZmqChannel final : public ZmqLanes {
   const std::string& url(Lane lane) const {
     return lane == Lane::kCommand ? endpoints_.command : endpoints_.bulk;
   }
+  // What the peer said last may still be on its way on the other lane.
+  void disconnected(Lane lane) {
+    closed_[static_cast<size_t>(lane)] = true;
+    deadline_ = Clock::now() + kOtherLane;
+    if (closed_[0] && closed_[1]) hung_up();
+  }
+  void hung_up() {
+    go_down("the connection to " + endpoints_.command +
+            " was closed by the other side: the executor has ended; see the worker's log");
+  }
   void explain(Lane lane) {
     go_down(explain_failure(url(lane), kPeer, endpoints_.curve.has_value(), kExplainMs));
   }
 
   ZmqEndpoints endpoints_;
   bool shaken_[2] = {false, false};
+  bool closed_[2] = {false, false};
   int refusals_ = 0;
   Clock::time_point deadline_ = Clock::now() + kHandshakeLimit;
 };

@@ -99,12 +99,13 @@ Descriptor connect_tcp(const Url& url, Clock::time_point end, std::string& probl
 }
 
 // Says hello as ZeroMQ would and returns what the peer says first: 64 bytes from a ZeroMQ peer.
-std::string greet(int fd, bool encrypted, Clock::time_point end) {
-  std::array<char, kGreeting> mine{};
+// Only signature and version are sent: a peer that reads a mechanism it does not like hangs up
+// unheard.
+std::string greet(int fd, Clock::time_point end) {
+  std::array<char, 12> mine{};
   mine[0] = static_cast<char>(0xff);
   mine[9] = 0x7f;
   mine[10] = 3;
-  std::memcpy(mine.data() + kMechanismAt, encrypted ? "CURVE" : "NULL", encrypted ? 5 : 4);
   if (send(fd, mine.data(), mine.size(), MSG_NOSIGNAL) < 0) return {};
   std::string answer;
   std::array<char, kGreeting> part{};
@@ -112,6 +113,7 @@ std::string greet(int fd, bool encrypted, Clock::time_point end) {
     const ssize_t count = recv(fd, part.data(), kGreeting - answer.size(), 0);
     if (count <= 0) break;
     answer.append(part.data(), static_cast<size_t>(count));
+    if (answer[0] != static_cast<char>(0xff)) break;  // something else: its first words will do
   }
   return answer;
 }
@@ -169,7 +171,7 @@ std::string explain_failure(const std::string& text, const std::string& peer, bo
     return "cannot reach " + text + ": " + problem + "; is " + peer +
            " running there, and does a firewall let this client through?";
   }
-  const std::string answer = greet(fd.get(), encrypted, end);
+  const std::string answer = greet(fd.get(), end);
   if (!is_zeromq(answer)) {
     return text + " is not " + peer + ": it accepts connections but does not speak ZeroMQ (" +
            quote(answer) + "); check host and port";

@@ -70,12 +70,25 @@ class Server {
     link_->wake();
   }
 
+  // Does nothing at all while it is true: no heartbeat either.
+  void freeze(bool on) {
+    frozen_ = on;
+    link_->wake();
+    while (on && !asleep_) std::this_thread::yield();
+    asleep_ = false;
+  }
+
   std::atomic<bool> ready{false}, ended{false}, clean{false};
   std::string end_reason;  // valid once `ended`
 
  private:
   void run() {
     while (!stop_ && !ended) {
+      if (frozen_) {
+        asleep_ = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        continue;
+      }
       link_->turn(50);
       while (!held_ && !parked_.empty() && step(parked_.front())) parked_.pop_front();
       if (parked_.empty()) link_->report_idle();
@@ -141,7 +154,7 @@ class Server {
 
   std::unique_ptr<ServerLink> link_;
   std::thread thread_;
-  std::atomic<bool> stop_{false}, held_{false};
+  std::atomic<bool> stop_{false}, held_{false}, frozen_{false}, asleep_{false};
   std::deque<Command> parked_;
   std::map<uint64_t, std::vector<std::byte>> uploads_;
   std::map<uint64_t, bool> arrived_;
