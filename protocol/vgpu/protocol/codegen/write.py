@@ -8,8 +8,8 @@ from pathlib import Path
 def write(path: Path, text: str) -> bool:
     """Writes `text` if the file differs from it; True if it did.
 
-    An unchanged file keeps its time stamp: CMake's rules for ninja have `restat`, so that nothing that
-    depends on it is built again, and the generator itself not before its inputs change.
+    An unchanged file keeps its time stamp: CMake's rules for ninja have `restat`, so that nothing
+    that depends on it is built again, and the generator itself not before its inputs change.
     """
     data = text.encode("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
