@@ -8,6 +8,7 @@ file(GLOB_RECURSE VGPU_GENERATOR CONFIGURE_DEPENDS "${VGPU_PROTOCOL_DIR}/vgpu/pr
 # Include as "generated/<name>".
 set(VGPU_GENERATED_HEADERS
     ${VGPU_GENERATED_DIR}/generated/opcode.h        # enum class Opcode and the table of call facts
+    ${VGPU_GENERATED_DIR}/generated/device_attributes.h  # attributes that the stub answers by itself
     ${VGPU_GENERATED_DIR}/generated/driver_table.h  # DriverTable: one function pointer per served call
     ${VGPU_GENERATED_DIR}/generated/stub_api.h      # declarations of vgpu::stub::api
     ${VGPU_GENERATED_DIR}/generated/softgpu_api.h   # declarations of vgpu::softgpu::api

@@ -146,6 +146,9 @@ BAD = [
     ('area = "event"', "area = 3", 'event.toml: needs area = "..."'),
     ('area = "event"', 'area = "event', "event.toml: not TOML"),
     ('area = "event"', 'area = "event"\nother = 1', "event.toml: unknown key 'other'"),
+    ('"CU_DEVICE_ATTRIBUTE_M', '"CU_ATTRIBUTE_M', "an attribute is called CU_DEVICE_ATTRIBUTE_..."),
+    ('reason = "Not served."', 'reason = "Not served"', "reason is a sentence that ends in a"),
+    ("value = 0\n", "", "CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY: value is missing"),
     ('dir = "in" },', 'dir = "inside" },', "dir = 'inside' is none of 'in', 'out', 'inout'"),
 ]
 

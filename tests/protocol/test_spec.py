@@ -128,6 +128,14 @@ def test_scalars_of_generated_calls_are_known_or_enumerations(spec: Spec) -> Non
                 assert re.search(rf"typedef enum \w+ \{{[^}}]*\}} {base};", _header()), base
 
 
+def test_overridden_attributes_are_in_the_header(spec: Spec) -> None:
+    declared = set(re.findall(r"CU_DEVICE_ATTRIBUTE_\w+", _header()))
+    names = [a.name for a in spec.attributes]
+    assert set(names) <= declared
+    for needed in ("MANAGED_MEMORY", "PAGEABLE_MEMORY_ACCESS", "CONCURRENT_MANAGED_ACCESS"):
+        assert f"CU_DEVICE_ATTRIBUTE_{needed}" in names
+
+
 def _header() -> str:
     from protocol.header import _preprocessed
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from vgpu.protocol.codegen import (
+    attributes,
     check,
     coverage,
     cpp,
@@ -26,6 +27,7 @@ from vgpu.protocol.errors import SpecError
 def artifacts(spec: Spec, macros: list[str]) -> dict[str, str]:
     """All generated files by name."""
     files = {
+        "device_attributes.h": attributes.emit(spec),
         "opcode.h": opcodes.emit(spec, macros),
         "driver_table.h": driver_table.header(spec),
         "driver_table.cc": driver_table.source(spec),

@@ -17,6 +17,7 @@ _CHOICES = {
     "per_thread": ("", "ptsz", "ptds"),
 }
 _NAME = re.compile(r"cu[A-Z]\w*\Z")
+_ATTRIBUTE = re.compile(r"CU_DEVICE_ATTRIBUTE_[A-Z0-9_]+\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*\Z")
 
 
@@ -30,6 +31,7 @@ def violations(spec: Spec) -> Iterator[tuple[str, str, str]]:
     """Every broken rule as (file, entry, problem)."""
     yield from _uniqueness(spec)
     yield from _locked(spec)
+    yield from _attributes(spec)
     for function in spec.functions:
         for problem in _function(spec, function):
             yield function.file, function.name, problem
@@ -63,6 +65,18 @@ def _locked(spec: Spec) -> Iterator[tuple[str, str, str]]:
         if name in known and known[name].opcode != opcode:
             f = known[name]
             yield f.file, name, f"opcode was 0x{opcode:04x}: opcodes never change"
+
+
+def _attributes(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    seen: set[str] = set()
+    for a in spec.attributes:
+        if not _ATTRIBUTE.match(a.name):
+            yield a.file, a.name, "an attribute is called CU_DEVICE_ATTRIBUTE_..."
+        if a.name in seen:
+            yield a.file, a.name, "is there twice"
+        if not a.reason.endswith("."):
+            yield a.file, a.name, "reason is a sentence that ends in a period"
+        seen.add(a.name)
 
 
 def _function(spec: Spec, f: Function) -> Iterator[str]:

@@ -29,6 +29,9 @@ def emit(spec: Spec) -> str:
         lines.append("| function | class | stub | software GPU | note |")
         lines.append("|---|---|---|---|---|")
         lines += [_row(spec, f) for f in spec.functions if f.area == area]
+    lines += ["", "## Device attributes that the client answers by itself", ""]
+    lines += ["| attribute | value | reason |", "|---|---|---|"]
+    lines += [f"| `{a.name}` | {a.value} | {a.reason} |" for a in spec.attributes]
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from vgpu.protocol.codegen.model import Function, Param, Spec
+from vgpu.protocol.codegen.model import Attribute, Function, Param, Spec
 from vgpu.protocol.errors import SpecError
 
 _FUNCTION_KEYS: dict[str, type] = {
@@ -44,6 +44,7 @@ _BODY_KEYS = ("class", "stub", "executor", "soft", "order")
 def load(directory: Path) -> Spec:
     """Loads all areas and the opcode list of a specification directory."""
     functions: list[Function] = []
+    attributes: list[Attribute] = []
     files = sorted(directory.glob("*.toml"))
     if not files:
         raise SpecError(str(directory), "", "no specification files (*.toml)")
@@ -52,12 +53,13 @@ def load(directory: Path) -> Spec:
         area = data.get("area")
         if not isinstance(area, str) or not area:
             raise SpecError(path.name, "", 'needs area = "..."')
-        unknown = data.keys() - {"area", "function"}
+        unknown = data.keys() - {"area", "function", "attribute"}
         if unknown:
             raise SpecError(path.name, "", f"unknown key {sorted(unknown)[0]!r}")
         functions += [_function(path.name, area, entry) for entry in data.get("function", [])]
+        attributes += [_attribute(path.name, entry) for entry in data.get("attribute", [])]
     functions.sort(key=lambda f: (f.opcode, f.name))
-    return Spec(tuple(functions), _lock(directory / "opcodes.lock"))
+    return Spec(tuple(functions), tuple(attributes), _lock(directory / "opcodes.lock"))
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -105,6 +107,13 @@ def _param(file: str, entry: str, table: Any) -> Param:
     where = f"{entry}, parameter {name}" if isinstance(name, str) else f"{entry}, a parameter"
     _checked(file, where, table, _PARAM_KEYS, ("name", "type", "dir"))
     return Param(**table)
+
+
+def _attribute(file: str, table: dict[str, Any]) -> Attribute:
+    entry = str(table.get("name", "an attribute without a name"))
+    keys = {"name": str, "value": int, "reason": str}
+    _checked(file, entry, table, keys, tuple(keys))
+    return Attribute(file=file, **table)
 
 
 def _lock(path: Path) -> dict[int, str]:

@@ -124,10 +124,21 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Attribute:
+    """A device attribute that the client answers by itself, and why."""
+
+    name: str
+    file: str
+    value: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """Everything in ``protocol/spec``, in the order of the opcodes."""
 
     functions: tuple[Function, ...]
+    attributes: tuple[Attribute, ...] = ()
     lock: dict[int, str] = field(default_factory=dict)
 
     def function(self, name: str) -> Function | None:
