@@ -1,5 +1,6 @@
 """Downward-API files."""
 
+import contextlib
 import string
 from pathlib import Path
 
@@ -59,10 +60,8 @@ def test_files_round_trip(annotations: dict[str, str]) -> None:
 
 @given(st.text())
 def test_any_text_is_a_file_or_a_config_error(text: str) -> None:
-    try:
-        parse_annotations(text)
-    except ConfigError as error:
-        assert "line" in str(error)
+    with contextlib.suppress(ConfigError):
+        assert all('"' not in key for key in parse_annotations(text))
 
 
 def test_values_with_json_and_newlines() -> None:
@@ -93,5 +92,5 @@ def test_only_our_prefix_is_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the annotations file .*nothing"):
+    with pytest.raises(ConfigError, match=r"cannot read the annotations file .*nothing"):
         read_annotations(tmp_path / "nothing")

@@ -1,5 +1,6 @@
 """Kubernetes quantities."""
 
+import contextlib
 from fractions import Fraction
 
 import pytest
@@ -65,10 +66,8 @@ def test_every_written_quantity_has_its_exact_value(
 
 @given(st.text(max_size=80))
 def test_any_text_is_a_quantity_or_a_value_error(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert isinstance(parse_quantity(text), Fraction)
-    except ValueError as error:
-        assert "not a Kubernetes quantity" in str(error)
 
 
 @given(st.integers(1, 2**63))

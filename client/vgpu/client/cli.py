@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
-from vgpu.client.devices import show_devices, show_sessions
+from vgpu.client.devices import plain_status, show_devices, show_sessions
 from vgpu.client.doctor import examine
 from vgpu.client.environment import program_environment
 from vgpu.client.errors import ClientError
@@ -88,6 +88,8 @@ _keys_option = click.option(
     type=click.Path(path_type=Path),
     help="client.key, or the directory that holds it.",
 )
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 # Options of `vgpu run` that configure its private worker: parameter -> flag.
 _PRIVATE_FLAGS = {
@@ -245,27 +247,33 @@ def _needed(address: str | None) -> str:
 @_worker_option
 @_keys_option
 @click.option("--driver", envvar="VGPU_DRIVER", metavar="cuda|soft|PATH", help="As for `vgpu run`.")
-def devices(address: str | None, keys: Path | None, driver: str | None) -> None:
+@_json_option
+def devices(address: str | None, keys: Path | None, driver: str | None, as_json: bool) -> None:
     """List the devices of a worker, or those that `vgpu run` would use here."""
-    console = Console()
     with _reporting_errors():
         if address is not None:
-            show_devices(ask(address, {"t": "status"}, load_keys(keys)), address, console)
-            return
-        choice = driver or _default_driver()
-        with private_worker(choice, "ipc", [], os.environ) as own_address:
-            answer: dict[str, Any] = ask(own_address, {"t": "status"})
-            show_devices(answer, "this machine (private)", console)
+            answer = ask(address, {"t": "status"}, load_keys(keys))
+        else:
+            with private_worker(driver or _default_driver(), "ipc", [], os.environ) as own_address:
+                answer = ask(own_address, {"t": "status"})
+        if as_json:
+            click.echo(json.dumps(plain_status(answer)["devices"]))
+        else:
+            show_devices(answer, address or "this machine (private)", Console())
 
 
 @main.command()
 @_worker_option
 @_keys_option
-def status(address: str | None, keys: Path | None) -> None:
+@_json_option
+def status(address: str | None, keys: Path | None, as_json: bool) -> None:
     """Show a worker's devices and sessions."""
     console = Console()
     with _reporting_errors():
         answer = ask(_needed(address), {"t": "status"}, load_keys(keys))
+        if as_json:
+            click.echo(json.dumps(plain_status(answer)))
+            return
         show_devices(answer, _needed(address), console)
         show_sessions(answer, console)
 

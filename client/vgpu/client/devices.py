@@ -46,6 +46,36 @@ def memory_text(size: int) -> str:
     return f"{amount:.4g} TiB"
 
 
+def plain_status(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """A worker's answer to `status` as plain data, for programs."""
+    devices = [
+        {
+            "ordinal": device.ordinal,
+            "name": device.name,
+            "uuid": device.uuid_text,
+            "total_memory": device.total_memory,
+            "capability": f"{device.attributes.get(_CAPABILITY_MAJOR, 0)}."
+            f"{device.attributes.get(_CAPABILITY_MINOR, 0)}",
+        }
+        for device in read_devices(answer)
+    ]
+    sessions = [
+        {
+            "pid": (session.get("client") or {}).get("pid"),
+            "host": (session.get("client") or {}).get("host"),
+            **{key: session.get(key) for key in ("program", "executor", "since", "used")},
+            "statistics": session.get("statistics") or {},
+        }
+        for session in answer.get("sessions") or []
+    ]
+    names = ("worker", "driver", "driver_version", "images", "limits")
+    return {
+        **{name: answer.get(name) for name in names},
+        "devices": devices,
+        "sessions": sessions,
+    }
+
+
 def show_devices(answer: Mapping[str, Any], address: str, console: Console) -> None:
     """Prints the devices as a program would see them."""
     worker = answer.get("worker", "worker")

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
+from structlog.typing import EventDict, Processor
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
+def _text(_logger: object, _method: str, event: EventDict) -> str:
+    """`2026-01-01T00:00:00Z info serving address=tcp://127.0.0.1:7400`, then any traceback."""
+    head = f"{event.pop('timestamp')} {event.pop('level')} {event.pop('event')}"
+    traceback = event.pop("exception", None)
+    pairs = [f"{key}={_quoted(value)}" for key, value in event.items()]
+    return " ".join([head, *pairs]) + (f"\n{traceback}" if traceback else "")
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return repr(text) if text == "" or any(letter in text for letter in ' "\n=') else text
+
+
+def _logger(*_: Any) -> structlog.PrintLogger:
+    return structlog.PrintLogger(sys.stderr)
+
+
 def configure_logs(form: Literal["text", "json"], level: str) -> None:
     """Sets the process's log format and threshold; called once, before anything is logged."""
+    renderer: list[Processor]
     if form == "json":
-        renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-        exceptions: list[structlog.typing.Processor] = [structlog.processors.dict_tracebacks]
+        renderer = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event=0)
-        exceptions = []
+        renderer = [structlog.processors.format_exc_info, _text]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *exceptions,
-            renderer,
+            *renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=_logger,
     )
