@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 namespace vgpu::transport {
@@ -246,8 +247,11 @@ bool ServerSession::start_upload(const ChunkBody& chunk, std::string& error) {
     error = "too many bulk transfers at once";
     return false;
   }
-  std::byte* data =
-      events_.allocate_bulk ? events_.allocate_bulk(chunk.transfer, chunk.total) : nullptr;
+  std::byte* data = nullptr;
+  try {
+    if (events_.allocate_bulk) data = events_.allocate_bulk(chunk.transfer, chunk.total);
+  } catch (const std::exception&) {  // std::bad_alloc, std::length_error: the size is the client's
+  }
   if (data == nullptr) {
     error = "a bulk transfer of " + std::to_string(chunk.total) +
             " bytes for which the executor's host has no memory";

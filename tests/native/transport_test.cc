@@ -312,7 +312,7 @@ TEST(server_stop_wakes_every_waiter) {
   std::vector<std::thread> threads;
   std::atomic<int> told{0};
   for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
+    threads.emplace_back([&, i] {
       if (contains(call(*pair.client, kEcho, i).error, "ended the session")) ++told;
     });
   }
