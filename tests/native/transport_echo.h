@@ -40,7 +40,10 @@ class Server {
  public:
   explicit Server(std::unique_ptr<Channel> channel, ServerLinkOptions options = {}) {
     ServerLinkEvents events;
-    events.on_command = [this](Command command) { parked_.push_back(std::move(command)); };
+    events.on_command = [this](Command command) {
+      ++received;
+      parked_.push_back(std::move(command));
+    };
     events.allocate_bulk = [this](uint64_t transfer, uint64_t size) {
       auto& data = uploads_[transfer];
       data.resize(size + 1);  // an empty transfer has an address too
@@ -78,6 +81,7 @@ class Server {
     asleep_ = false;
   }
 
+  std::atomic<uint64_t> received{0}, counted{0};
   std::atomic<bool> ready{false}, ended{false}, clean{false};
   std::string end_reason;  // valid once `ended`
 
@@ -110,7 +114,7 @@ class Server {
         auto& last = last_[command.header.thread];
         if (sequence != last + 1) ++disorder_;
         last = sequence;
-        ++counted_;
+        ++counted;
         return true;
       }
       case kUpload: {
@@ -134,7 +138,7 @@ class Server {
         return true;
       }
       case kReport: {
-        const uint64_t report[2] = {counted_, disorder_};
+        const uint64_t report[2] = {counted, disorder_};
         answer(command, std::as_bytes(std::span(report)));
         return true;
       }
@@ -159,7 +163,7 @@ class Server {
   std::map<uint64_t, std::vector<std::byte>> uploads_;
   std::map<uint64_t, bool> arrived_;
   std::map<uint32_t, uint32_t> last_;
-  uint64_t counted_ = 0, disorder_ = 0;
+  uint64_t disorder_ = 0;
 };
 
 // Calls as the stub makes them.
