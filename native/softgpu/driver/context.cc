@@ -1,0 +1,423 @@
+#include "softgpu/driver/context.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "contract/contract.h"
+#include "generated/softgpu_api.h"
+#include "softgpu/driver/driver.h"
+#include "softgpu/driver/log.h"
+
+namespace vgpu::softgpu {
+namespace {
+
+thread_local std::vector<CUcontext> stack;
+
+constexpr size_t kDefaultHeap = size_t{8} << 20;  // CU_LIMIT_MALLOC_HEAP_SIZE, as CUDA's
+constexpr unsigned kApiVersion = 13000;
+
+}  // namespace
+
+CUcontext current_context() { return stack.empty() ? nullptr : stack.back(); }
+void forget_contexts() { stack.clear(); }
+
+std::shared_ptr<Context> find_context(CUcontext handle) {
+  if (handle == nullptr) handle = current_context();
+  return handle == nullptr || !initialised() ? nullptr : driver().contexts.find(handle);
+}
+
+std::shared_ptr<Context> make_context(Device& device, bool primary) {
+  auto context = std::make_shared<Context>(device, primary);
+  driver().contexts.add(context);
+  return context;
+}
+
+void Context::activate() {
+  limits = {{CU_LIMIT_STACK_SIZE, 1024},
+            {CU_LIMIT_PRINTF_FIFO_SIZE, size_t{1} << 20},
+            {CU_LIMIT_MALLOC_HEAP_SIZE, kDefaultHeap},
+            {CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH, 2},
+            {CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT, 2048},
+            {CU_LIMIT_MAX_L2_FETCH_GRANULARITY, 64},
+            {CU_LIMIT_PERSISTING_L2_CACHE_SIZE, 0}};
+  fault = CUDA_SUCCESS;
+  legacy = std::make_shared<Stream>(driver().contexts.find(id), 0, 0);
+  legacy->number = driver().serial++;
+  active = true;
+}
+
+void Context::deactivate() {
+  synchronize(*this);
+  active = false;
+  contract::context_destroyed(handle());
+  auto& state = driver();
+  for (const auto& module : state.modules.all()) {
+    if (module->context.get() == this) destroy_module(module);
+  }
+  for (const auto& library : state.libraries.all()) {
+    const std::lock_guard lock(library->mutex);
+    library->modules.erase(id);
+  }
+  for (const auto& stream : state.streams.all()) {
+    if (stream->context.get() != this) continue;
+    stream->close();
+    state.streams.remove(as_handle<void*>(stream->id));
+  }
+  for (const auto& event : state.events.all()) {
+    if (event->context.get() == this) state.events.remove(as_handle<void*>(event->id));
+  }
+  {
+    const std::lock_guard lock(submission);
+    for (const auto& [thread, stream] : per_thread) stream->close();
+    per_thread.clear();
+    blocking.clear();
+    legacy->close();
+    legacy = nullptr;
+  }
+  for (const uint64_t peer : peers) {
+    if (const auto other = state.contexts.find(peer)) {
+      state.allocations.close(device, other->device);
+    }
+  }
+  peers.clear();
+  state.allocations.remove_of(id, release_memory);
+  if (heap_size != 0) {
+    device.map.remove(heap_begin);
+    munmap(reinterpret_cast<void*>(heap_begin), heap_size);
+    heap_begin = heap_size = 0;
+  }
+}
+
+void Context::fail(CUresult error, const std::string& message) {
+  CUresult none = CUDA_SUCCESS;
+  if (!fault.compare_exchange_strong(none, error)) return;
+  log(LogLevel::kError, "%s", message.c_str());
+}
+
+CUresult synchronize(Context& context) {
+  std::vector<Fence> fences;
+  {
+    const std::lock_guard lock(context.submission);
+    const auto add = [&](const std::shared_ptr<Stream>& stream) {
+      if (stream && !stream->idle()) fences.push_back(stream->fence());
+    };
+    add(context.legacy);
+    for (const auto& [thread, stream] : context.per_thread) add(stream);
+    for (const auto& stream : driver().streams.all()) {
+      if (stream->context.get() == &context) add(stream);
+    }
+  }
+  for (const Fence& fence : fences) fence.wait();
+  return context.fault;
+}
+
+Current::Current() : error_(CUDA_ERROR_NOT_INITIALIZED) {
+  if (!initialised()) return;
+  const CUcontext handle = current_context();
+  if (handle == nullptr) {
+    error_ = CUDA_ERROR_INVALID_CONTEXT;
+    return;
+  }
+  context_ = driver().contexts.find(handle);
+  if (!context_ || !context_->active) {
+    error_ = CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    return;
+  }
+  error_ = context_->fault;
+}
+
+namespace api {
+namespace {
+
+CUresult create(CUcontext* out, unsigned flags, CUdevice ordinal) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  Device* device = find_device(ordinal);
+  if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+  const auto context = make_context(*device, false);
+  context->flags = flags;
+  context->activate();
+  stack.push_back(context->handle());
+  *out = context->handle();
+  return CUDA_SUCCESS;
+}
+
+CUresult primary_of(CUdevice ordinal, Context*& context) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  Device* device = find_device(ordinal);
+  if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+  context = device->primary.get();
+  return CUDA_SUCCESS;
+}
+
+CUresult release_primary(CUdevice ordinal) {
+  Context* context = nullptr;
+  if (const CUresult result = primary_of(ordinal, context)) return result;
+  const std::lock_guard lock(context->mutex);
+  if (context->retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
+  if (--context->retained == 0) context->deactivate();
+  return CUDA_SUCCESS;
+}
+
+CUresult reset_primary(CUdevice ordinal) {
+  Context* context = nullptr;
+  if (const CUresult result = primary_of(ordinal, context)) return result;
+  const std::lock_guard lock(context->mutex);
+  if (!context->active) return CUDA_SUCCESS;
+  context->deactivate();
+  // Holders keep their reference: the context comes back empty.
+  if (context->retained > 0) context->activate();
+  return CUDA_SUCCESS;
+}
+
+CUresult set_primary_flags(CUdevice ordinal, unsigned flags) {
+  Context* context = nullptr;
+  if (const CUresult result = primary_of(ordinal, context)) return result;
+  context->flags = flags;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult cuCtxCreate_v2(CUcontext* out, unsigned flags, CUdevice dev) {
+  return create(out, flags, dev);
+}
+CUresult cuCtxCreate_v3(CUcontext* out, CUexecAffinityParam*, int count, unsigned flags,
+                        CUdevice dev) {
+  if (count != 0) return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+  return create(out, flags, dev);
+}
+CUresult cuCtxCreate_v4(CUcontext* out, CUctxCreateParams* parameters, unsigned flags,
+                        CUdevice dev) {
+  if (parameters != nullptr &&
+      (parameters->numExecAffinityParams != 0 || parameters->cigParams != nullptr)) {
+    return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+  }
+  return create(out, flags, dev);
+}
+
+CUresult cuCtxDestroy_v2(CUcontext handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto context = handle == nullptr ? nullptr : driver().contexts.find(handle);
+  if (!context || context->primary) return CUDA_ERROR_INVALID_CONTEXT;
+  if (current_context() == handle) stack.pop_back();
+  context->deactivate();
+  driver().contexts.remove(handle);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxPushCurrent_v2(CUcontext handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (handle == nullptr || !driver().contexts.find(handle)) return CUDA_ERROR_INVALID_CONTEXT;
+  stack.push_back(handle);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxPopCurrent_v2(CUcontext* handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (stack.empty()) return CUDA_ERROR_INVALID_CONTEXT;
+  if (handle != nullptr) *handle = stack.back();
+  stack.pop_back();
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetCurrent(CUcontext handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  // A primary context may be set before it is retained: the runtime does so.
+  if (handle != nullptr && !driver().contexts.find(handle)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!stack.empty()) stack.pop_back();
+  if (handle != nullptr) stack.push_back(handle);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetCurrent(CUcontext* handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *handle = current_context();
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetDevice(CUdevice* device) { return api::cuCtxGetDevice_v2(device, nullptr); }
+CUresult cuCtxGetDevice_v2(CUdevice* device, CUcontext handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const auto context = find_context(handle);
+  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  *device = context->device.ordinal;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetFlags(unsigned* flags) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto context = find_context(nullptr);
+  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *flags = context->flags;
+  return CUDA_SUCCESS;
+}
+CUresult cuCtxSetFlags(unsigned flags) {
+  const Current current;
+  if (!current) return current.error();
+  current->flags = flags;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetId(CUcontext handle, unsigned long long* id) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto context = find_context(handle);
+  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  if (id == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *id = (context->id & 0xffffffff) >> 4;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetApiVersion(CUcontext handle, unsigned* version) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (!find_context(handle)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (version == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *version = kApiVersion;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSynchronize() { return api::cuCtxSynchronize_v2(nullptr); }
+CUresult cuCtxSynchronize_v2(CUcontext handle) {
+  if (handle == nullptr) {
+    const Current current;
+    if (!current) return current.error();
+    if (const CUresult result = check_unsafe_call()) return result;
+    return synchronize(*current);
+  }
+  const auto context = find_context(handle);
+  if (!context || !context->active) return CUDA_ERROR_INVALID_CONTEXT;
+  if (const CUresult result = check_unsafe_call()) return result;
+  return synchronize(*context);
+}
+
+CUresult cuCtxGetLimit(size_t* value, CUlimit limit) {
+  const Current current;
+  if (!current) return current.error();
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const std::lock_guard lock(current->mutex);
+  const auto found = current->limits.find(limit);
+  if (found == current->limits.end()) return CUDA_ERROR_UNSUPPORTED_LIMIT;
+  *value = found->second;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
+  const Current current;
+  if (!current) return current.error();
+  const std::lock_guard lock(current->mutex);
+  const auto found = current->limits.find(limit);
+  if (found == current->limits.end()) return CUDA_ERROR_UNSUPPORTED_LIMIT;
+  if (limit == CU_LIMIT_MALLOC_HEAP_SIZE && current->heap_size != 0) {
+    return CUDA_ERROR_INVALID_VALUE;  // too late: the heap is in use
+  }
+  found->second = value;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetCacheConfig(CUfunc_cache* cache) {
+  const Current current;
+  if (!current) return current.error();
+  if (cache == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *cache = current->cache;
+  return CUDA_SUCCESS;
+}
+CUresult cuCtxSetCacheConfig(CUfunc_cache cache) {
+  const Current current;
+  if (!current) return current.error();
+  current->cache = cache;
+  return CUDA_SUCCESS;
+}
+CUresult cuCtxGetSharedMemConfig(CUsharedconfig* config) {
+  const Current current;
+  if (!current) return current.error();
+  if (config == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *config = current->shared_config;
+  return CUDA_SUCCESS;
+}
+CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) {
+  const Current current;
+  if (!current) return current.error();
+  current->shared_config = config;
+  return CUDA_SUCCESS;
+}
+CUresult cuCtxResetPersistingL2Cache() {
+  const Current current;
+  return current.error();
+}
+
+CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
+  const Current current;
+  if (!current) return current.error();
+  if (least != nullptr) *least = 0;
+  if (greatest != nullptr) *greatest = -5;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetExecAffinity(CUexecAffinityParam*, CUexecAffinityType) {
+  return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+}
+
+CUresult cuCtxAttach(CUcontext* handle, unsigned) {
+  if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return CUDA_ERROR_NOT_SUPPORTED;
+}
+CUresult cuCtxDetach(CUcontext) { return CUDA_ERROR_NOT_SUPPORTED; }
+
+CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned flags) {
+  const Current current;
+  if (!current) return current.error();
+  if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  const auto other = peer == nullptr ? nullptr : find_context(peer);
+  if (!other || !other->active) return CUDA_ERROR_INVALID_CONTEXT;
+  if (&other->device == &current->device) return CUDA_ERROR_INVALID_DEVICE;
+  const std::lock_guard lock(current->mutex);
+  if (!current->peers.insert(other->id).second) return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
+  driver().allocations.open(current->device, other->device);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxDisablePeerAccess(CUcontext peer) {
+  const Current current;
+  if (!current) return current.error();
+  const auto other = peer == nullptr ? nullptr : find_context(peer);
+  if (!other) return CUDA_ERROR_INVALID_CONTEXT;
+  const std::lock_guard lock(current->mutex);
+  if (current->peers.erase(other->id) == 0) return CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
+  driver().allocations.close(current->device, other->device);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxRetain(CUcontext* handle, CUdevice dev) {
+  Context* context = nullptr;
+  if (const CUresult result = primary_of(dev, context)) return result;
+  if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const std::lock_guard lock(context->mutex);
+  if (context->retained++ == 0) context->activate();
+  *handle = context->handle();
+  return CUDA_SUCCESS;
+}
+CUresult cuDevicePrimaryCtxRelease(CUdevice dev) { return release_primary(dev); }
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) { return release_primary(dev); }
+CUresult cuDevicePrimaryCtxReset(CUdevice dev) { return reset_primary(dev); }
+CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) { return reset_primary(dev); }
+CUresult cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned flags) {
+  return set_primary_flags(dev, flags);
+}
+CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned flags) {
+  return set_primary_flags(dev, flags);
+}
+CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned* flags, int* active) {
+  Context* context = nullptr;
+  if (const CUresult result = primary_of(dev, context)) return result;
+  if (flags == nullptr || active == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *flags = context->flags;
+  *active = context->active ? 1 : 0;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace api
+}  // namespace vgpu::softgpu

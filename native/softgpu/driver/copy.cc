@@ -1,0 +1,322 @@
+// Copies and memsets. Every device address is checked against the known memory at the call.
+#include "softgpu/driver/copy.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "generated/softgpu_api.h"
+#include "softgpu/driver/driver.h"
+#include "softgpu/driver/operation.h"
+
+namespace vgpu::softgpu {
+namespace {
+
+bool known(uint64_t address, size_t bytes) { return driver().allocations.covers(address, bytes); }
+
+struct Side {
+  uint64_t address = 0;
+  size_t pitch = 0, slice = 0;
+};
+
+CUresult resolve_side(CUmemorytype type, const void* host, CUdeviceptr device, size_t pitch,
+                      size_t height, size_t x, size_t y, size_t z, const CUDA_MEMCPY3D& copy,
+                      Side& side) {
+  uint64_t base = 0;
+  if (type == CU_MEMORYTYPE_HOST) {
+    base = reinterpret_cast<uint64_t>(host);
+  } else if (type == CU_MEMORYTYPE_DEVICE || type == CU_MEMORYTYPE_UNIFIED) {
+    base = device;
+  } else {
+    return CUDA_ERROR_NOT_SUPPORTED;  // arrays
+  }
+  if (base == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (pitch == 0) pitch = copy.WidthInBytes + x;
+  if (height == 0) height = copy.Height + y;
+  if (pitch < copy.WidthInBytes + x) return CUDA_ERROR_INVALID_VALUE;
+  if (copy.Depth > 1 && height < copy.Height + y) return CUDA_ERROR_INVALID_VALUE;
+  side = {base + z * pitch * height + y * pitch + x, pitch, pitch * height};
+  const size_t span = (copy.Depth - 1) * side.slice + (copy.Height - 1) * pitch + copy.WidthInBytes;
+  if (type == CU_MEMORYTYPE_DEVICE && !known(side.address, span)) return CUDA_ERROR_INVALID_VALUE;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult box_operation(const CUDA_MEMCPY3D& given, CopyOperation& copy) {
+  copy.as_given = given;
+  copy.width = given.WidthInBytes;
+  copy.height = given.Height;
+  copy.depth = given.Depth;
+  if (copy.width == 0 || copy.height == 0 || copy.depth == 0) return CUDA_SUCCESS;
+  Side from, to;
+  if (const CUresult result =
+          resolve_side(given.srcMemoryType, given.srcHost, given.srcDevice, given.srcPitch,
+                       given.srcHeight, given.srcXInBytes, given.srcY, given.srcZ, given, from)) {
+    return result;
+  }
+  if (const CUresult result =
+          resolve_side(given.dstMemoryType, given.dstHost, given.dstDevice, given.dstPitch,
+                       given.dstHeight, given.dstXInBytes, given.dstY, given.dstZ, given, to)) {
+    return result;
+  }
+  copy.source = from.address;
+  copy.source_pitch = from.pitch;
+  copy.source_slice = from.slice;
+  copy.destination = to.address;
+  copy.destination_pitch = to.pitch;
+  copy.destination_slice = to.slice;
+  return CUDA_SUCCESS;
+}
+
+CUresult check_fill(const CUDA_MEMSET_NODE_PARAMS& node) {
+  const unsigned element = node.elementSize;
+  if (element != 1 && element != 2 && element != 4) return CUDA_ERROR_INVALID_VALUE;
+  if (node.width == 0 || node.height == 0) return CUDA_SUCCESS;
+  if (node.dst % element != 0 || node.width > (size_t{1} << 42)) return CUDA_ERROR_INVALID_VALUE;
+  const size_t row = node.width * element;
+  if (node.height > 1 && (node.pitch < row || node.pitch % element != 0)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  const size_t span = (node.height - 1) * node.pitch + row;
+  return known(node.dst, span) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+namespace api {
+namespace {
+
+// A pageable source up to this size is captured at the call; beyond it the call waits instead.
+constexpr size_t kStagedBytes = size_t{1} << 20;
+
+bool known(uint64_t address, size_t bytes) { return driver().allocations.covers(address, bytes); }
+
+bool pinned(uint64_t address) { return driver().allocations.find(address).has_value(); }
+
+enum class Waiting { kUntilDone, kAsynchronous };
+
+CopyOperation linear(uint64_t destination, uint64_t source, size_t bytes) {
+  CopyOperation copy;
+  copy.source = source;
+  copy.destination = destination;
+  copy.width = bytes;
+  copy.as_given.srcMemoryType = copy.as_given.dstMemoryType = CU_MEMORYTYPE_UNIFIED;
+  copy.as_given.srcDevice = source;
+  copy.as_given.dstDevice = destination;
+  copy.as_given.srcHost = reinterpret_cast<const void*>(source);
+  copy.as_given.dstHost = reinterpret_cast<void*>(destination);
+  copy.as_given.WidthInBytes = bytes;
+  copy.as_given.Height = copy.as_given.Depth = 1;
+  return copy;
+}
+
+bool stream_captures(const Stream& stream) {
+  if (!any_capture()) return false;
+  const std::lock_guard lock(capture_mutex());
+  return stream.capture != nullptr;
+}
+
+// Orders a checked copy. Pageable host memory is read, or written, before an asynchronous call
+// returns, as CUDA promises.
+CUresult order(CopyOperation copy, CUstream handle, Waiting waiting) {
+  const Current current;
+  if (!current) return current.error();
+  const auto stream = find_stream(current.shared(), handle);
+  if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+  if (copy.width * copy.height * copy.depth == 0) return CUDA_SUCCESS;
+  if (waiting == Waiting::kUntilDone) {
+    if (const CUresult result = check_unsafe_call()) return result;
+    return issue_and_wait(stream, std::move(copy));
+  }
+  if (stream_captures(*stream)) return issue(stream, std::move(copy));
+  const bool flat = copy.height == 1 && copy.depth == 1;
+  if (!pinned(copy.destination)) return issue_and_wait(stream, std::move(copy));
+  if (!pinned(copy.source)) {
+    if (!flat || copy.width > kStagedBytes) return issue_and_wait(stream, std::move(copy));
+    const auto* bytes = reinterpret_cast<const std::byte*>(copy.source);
+    copy.staged = std::make_shared<std::vector<std::byte>>(bytes, bytes + copy.width);
+  }
+  return issue(stream, std::move(copy));
+}
+
+CUresult to_device(CUdeviceptr to, const void* from, size_t bytes, CUstream stream, Waiting w) {
+  const Current current;
+  if (!current) return current.error();
+  if (bytes != 0 && (from == nullptr || !known(to, bytes))) return CUDA_ERROR_INVALID_VALUE;
+  return order(linear(to, reinterpret_cast<uint64_t>(from), bytes), stream, w);
+}
+CUresult to_host(void* to, CUdeviceptr from, size_t bytes, CUstream stream, Waiting w) {
+  const Current current;
+  if (!current) return current.error();
+  if (bytes != 0 && (to == nullptr || !known(from, bytes))) return CUDA_ERROR_INVALID_VALUE;
+  return order(linear(reinterpret_cast<uint64_t>(to), from, bytes), stream, w);
+}
+CUresult on_device(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream, Waiting w) {
+  const Current current;
+  if (!current) return current.error();
+  if (bytes != 0 && (!known(to, bytes) || !known(from, bytes))) return CUDA_ERROR_INVALID_VALUE;
+  return order(linear(to, from, bytes), stream, w);
+}
+// Either side may be pageable host memory.
+CUresult anywhere(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream, Waiting w) {
+  const Current current;
+  if (!current) return current.error();
+  if (bytes != 0 && (to == 0 || from == 0)) return CUDA_ERROR_INVALID_VALUE;
+  for (const uint64_t side : {to, from}) {
+    if (bytes != 0 && pinned(side) && !known(side, bytes)) return CUDA_ERROR_INVALID_VALUE;
+  }
+  return order(linear(to, from, bytes), stream, w);
+}
+
+CUresult box(const CUDA_MEMCPY3D& given, CUstream stream, Waiting waiting) {
+  const Current current;
+  if (!current) return current.error();
+  if (given.srcLOD != 0 || given.dstLOD != 0) return CUDA_ERROR_INVALID_VALUE;
+  CopyOperation copy;
+  if (const CUresult result = box_operation(given, copy)) return result;
+  return order(std::move(copy), stream, waiting);
+}
+
+CUDA_MEMCPY3D flat_box(const CUDA_MEMCPY2D& copy) {
+  CUDA_MEMCPY3D box{};
+  box.srcXInBytes = copy.srcXInBytes;
+  box.srcY = copy.srcY;
+  box.srcMemoryType = copy.srcMemoryType;
+  box.srcHost = copy.srcHost;
+  box.srcDevice = copy.srcDevice;
+  box.srcArray = copy.srcArray;
+  box.srcPitch = copy.srcPitch;
+  box.dstXInBytes = copy.dstXInBytes;
+  box.dstY = copy.dstY;
+  box.dstMemoryType = copy.dstMemoryType;
+  box.dstHost = copy.dstHost;
+  box.dstDevice = copy.dstDevice;
+  box.dstArray = copy.dstArray;
+  box.dstPitch = copy.dstPitch;
+  box.WidthInBytes = copy.WidthInBytes;
+  box.Height = copy.Height;
+  box.Depth = 1;
+  return box;
+}
+
+CUresult fill(CUdeviceptr to, size_t pitch, unsigned value, unsigned element, size_t width,
+              size_t height, CUstream handle, Waiting waiting) {
+  const Current current;
+  if (!current) return current.error();
+  FillOperation operation;
+  operation.node = {to, pitch, value, element, width, height};
+  if (const CUresult result = check_fill(operation.node)) return result;
+  const auto stream = find_stream(current.shared(), handle);
+  if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+  if (width == 0 || height == 0) return CUDA_SUCCESS;
+  if (waiting == Waiting::kUntilDone) {
+    if (const CUresult result = check_unsafe_call()) return result;
+  }
+  return issue(stream, operation);  // a memset of device memory never waits for the host
+}
+
+constexpr Waiting kDone = Waiting::kUntilDone;
+constexpr Waiting kAsync = Waiting::kAsynchronous;
+
+}  // namespace
+
+CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t n) {
+  return to_device(to, from, n, nullptr, kDone);
+}
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t n, CUstream stream) {
+  return to_device(to, from, n, stream, kAsync);
+}
+CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t n) {
+  return to_host(to, from, n, nullptr, kDone);
+}
+CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t n, CUstream stream) {
+  return to_host(to, from, n, stream, kAsync);
+}
+// Within a device a plain copy is ordered, and need not be waited for.
+CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t n) {
+  if (initialised()) {
+    if (const CUresult result = check_unsafe_call()) return result;
+  }
+  return on_device(to, from, n, nullptr, kAsync);
+}
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream) {
+  return on_device(to, from, n, stream, kAsync);
+}
+CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t n) {
+  return anywhere(to, from, n, nullptr, kDone);
+}
+CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stream) {
+  return anywhere(to, from, n, stream, kAsync);
+}
+CUresult cuMemcpyPeer(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
+                      CUcontext from_context, size_t n) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (!find_context(to_context) || !find_context(from_context)) return CUDA_ERROR_INVALID_CONTEXT;
+  return on_device(to, from, n, nullptr, kDone);
+}
+CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
+                           CUcontext from_context, size_t n, CUstream stream) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (!find_context(to_context) || !find_context(from_context)) return CUDA_ERROR_INVALID_CONTEXT;
+  return on_device(to, from, n, stream, kAsync);
+}
+
+CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* copy) {
+  return copy == nullptr ? CUDA_ERROR_INVALID_VALUE : box(flat_box(*copy), nullptr, kDone);
+}
+CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* copy) { return api::cuMemcpy2D_v2(copy); }
+CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* copy, CUstream stream) {
+  return copy == nullptr ? CUDA_ERROR_INVALID_VALUE : box(flat_box(*copy), stream, kAsync);
+}
+CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* copy) {
+  return copy == nullptr ? CUDA_ERROR_INVALID_VALUE : box(*copy, nullptr, kDone);
+}
+CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* copy, CUstream stream) {
+  return copy == nullptr ? CUDA_ERROR_INVALID_VALUE : box(*copy, stream, kAsync);
+}
+
+CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t n) {
+  return fill(to, 0, value, 1, n, 1, nullptr, kDone);
+}
+CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t n, CUstream stream) {
+  return fill(to, 0, value, 1, n, 1, stream, kAsync);
+}
+CUresult cuMemsetD2D8_v2(CUdeviceptr to, size_t pitch, unsigned char value, size_t width,
+                         size_t height) {
+  return fill(to, pitch, value, 1, width, height, nullptr, kDone);
+}
+CUresult cuMemsetD2D8Async(CUdeviceptr to, size_t pitch, unsigned char value, size_t width,
+                           size_t height, CUstream stream) {
+  return fill(to, pitch, value, 1, width, height, stream, kAsync);
+}
+
+CUresult cuMemsetD16_v2(CUdeviceptr to, unsigned short value, size_t n) {
+  return fill(to, 0, value, 2, n, 1, nullptr, kDone);
+}
+CUresult cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t n, CUstream stream) {
+  return fill(to, 0, value, 2, n, 1, stream, kAsync);
+}
+CUresult cuMemsetD2D16_v2(CUdeviceptr to, size_t pitch, unsigned short value, size_t width,
+                          size_t height) {
+  return fill(to, pitch, value, 2, width, height, nullptr, kDone);
+}
+CUresult cuMemsetD2D16Async(CUdeviceptr to, size_t pitch, unsigned short value, size_t width,
+                            size_t height, CUstream stream) {
+  return fill(to, pitch, value, 2, width, height, stream, kAsync);
+}
+
+CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned int value, size_t n) {
+  return fill(to, 0, value, 4, n, 1, nullptr, kDone);
+}
+CUresult cuMemsetD32Async(CUdeviceptr to, unsigned int value, size_t n, CUstream stream) {
+  return fill(to, 0, value, 4, n, 1, stream, kAsync);
+}
+CUresult cuMemsetD2D32_v2(CUdeviceptr to, size_t pitch, unsigned int value, size_t width,
+                          size_t height) {
+  return fill(to, pitch, value, 4, width, height, nullptr, kDone);
+}
+CUresult cuMemsetD2D32Async(CUdeviceptr to, size_t pitch, unsigned int value, size_t width,
+                            size_t height, CUstream stream) {
+  return fill(to, pitch, value, 4, width, height, stream, kAsync);
+}
+
+}  // namespace api
+}  // namespace vgpu::softgpu

@@ -1,0 +1,59 @@
+// The process-wide state. Made by cuInit and never destroyed: runtimes call from exit handlers, and
+// streams may still work then.
+#pragma once
+
+#include <cuda.h>
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "softgpu/driver/config.h"
+#include "softgpu/driver/context.h"
+#include "softgpu/driver/device.h"
+#include "softgpu/driver/event.h"
+#include "softgpu/driver/graph.h"
+#include "softgpu/driver/link.h"
+#include "softgpu/driver/memory.h"
+#include "softgpu/driver/module.h"
+#include "softgpu/driver/pool.h"
+#include "softgpu/driver/registry.h"
+#include "softgpu/driver/stream.h"
+#include "softgpu/driver/vmm.h"
+
+namespace vgpu::softgpu {
+
+constexpr int kDriverVersion = 13000;
+
+struct Driver {
+  explicit Driver(Config config);
+
+  const Config config;
+  std::vector<std::unique_ptr<Device>> devices;
+  Allocations allocations;
+  Registry<Context> contexts{HandleKind::kContext};
+  Registry<Stream> streams{HandleKind::kStream};
+  Registry<Event> events{HandleKind::kEvent};
+  Registry<Module> modules{HandleKind::kModule};
+  Registry<Function> functions{HandleKind::kFunction};
+  Registry<Library> libraries{HandleKind::kLibrary};
+  Registry<KernelHandle> kernels{HandleKind::kKernel};
+  Registry<Graph> graphs{HandleKind::kGraph};
+  Registry<Node> nodes{HandleKind::kNode};
+  Registry<GraphExec> graph_execs{HandleKind::kGraphExec};
+  Registry<Pool> pools{HandleKind::kPool};
+  Registry<PhysicalMemory> physical{HandleKind::kPhysicalMemory};
+  Registry<LinkState> links{HandleKind::kLink};
+  std::mutex pools_mutex;
+  std::atomic<uint64_t> serial{1};            // ids of streams, captures, buffers
+  std::atomic<uint64_t> skipped_launches{0};  // VGPU_SOFT_SKIP_SASS
+  std::atomic<uint64_t> launches{0};
+
+  ptx::Engine& engine();
+};
+
+CUresult initialise();  // cuInit
+bool initialised();
+Driver& driver();  // Requires initialised().
+
+}  // namespace vgpu::softgpu

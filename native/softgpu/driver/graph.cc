@@ -1,0 +1,559 @@
+#include "softgpu/driver/graph.h"
+
+#include <algorithm>
+#include <map>
+
+#include "generated/softgpu_api.h"
+#include "softgpu/driver/copy.h"
+#include "softgpu/driver/driver.h"
+#include "softgpu/driver/launch.h"
+
+namespace vgpu::softgpu {
+
+std::shared_ptr<Graph> make_graph() {
+  auto graph = std::make_shared<Graph>();
+  driver().graphs.add(graph);
+  return graph;
+}
+
+std::shared_ptr<Node> add_node(Graph& graph, Operation operation,
+                               std::vector<std::shared_ptr<Node>> after) {
+  auto node = std::make_shared<Node>();
+  node->operation = std::move(operation);
+  node->after = std::move(after);
+  node->graph = driver().graphs.find(graph.id);
+  driver().nodes.add(node);
+  graph.nodes.push_back(node);
+  return node;
+}
+
+void drop_nodes(Graph& graph) {
+  for (const auto& node : graph.nodes) {
+    driver().nodes.remove(as_handle<void*>(node->id));
+    node->after.clear();
+  }
+  graph.nodes.clear();
+}
+
+CUgraphNodeType node_type(const Operation& operation) {
+  constexpr CUgraphNodeType kTypes[] = {
+      CU_GRAPH_NODE_TYPE_EMPTY,      CU_GRAPH_NODE_TYPE_KERNEL,
+      CU_GRAPH_NODE_TYPE_MEMCPY,     CU_GRAPH_NODE_TYPE_MEMSET,
+      CU_GRAPH_NODE_TYPE_HOST,       CU_GRAPH_NODE_TYPE_EVENT_RECORD,
+      CU_GRAPH_NODE_TYPE_WAIT_EVENT, CU_GRAPH_NODE_TYPE_BATCH_MEM_OP,
+      CU_GRAPH_NODE_TYPE_GRAPH};
+  static_assert(std::size(kTypes) == std::variant_size_v<Operation>);
+  return kTypes[operation.index()];
+}
+
+std::vector<std::shared_ptr<Node>> execution_order(const Graph& graph, bool& cycle) {
+  std::map<const Node*, size_t> waiting;
+  for (const auto& node : graph.nodes) waiting[node.get()] = node->after.size();
+  std::vector<std::shared_ptr<Node>> order;
+  std::vector<std::shared_ptr<Node>> left = graph.nodes;
+  // Nodes are mostly created in execution order: few passes.
+  std::set<const Node*> done;
+  while (!left.empty()) {
+    std::vector<std::shared_ptr<Node>> blocked;
+    for (const auto& node : left) {
+      const bool ready = std::all_of(node->after.begin(), node->after.end(),
+                                     [&](const auto& one) { return done.contains(one.get()); });
+      if (!ready) {
+        blocked.push_back(node);
+        continue;
+      }
+      done.insert(node.get());
+      order.push_back(node);
+    }
+    if (blocked.size() == left.size()) {
+      cycle = true;
+      return {};
+    }
+    left = std::move(blocked);
+  }
+  cycle = false;
+  return order;
+}
+
+std::shared_ptr<Graph> clone_graph(const Graph& graph) {
+  auto copy = std::make_shared<Graph>();
+  std::map<const Node*, std::shared_ptr<Node>> twin;
+  for (const auto& node : graph.nodes) {
+    auto one = std::make_shared<Node>();
+    one->operation = node->operation;
+    if (auto* child = std::get_if<ChildOperation>(&one->operation)) {
+      child->graph = clone_graph(*child->graph);
+    }
+    one->enabled = node->enabled;
+    one->origin = node->id;
+    one->graph = copy;
+    twin[node.get()] = one;
+    copy->nodes.push_back(one);
+  }
+  for (const auto& node : graph.nodes) {
+    for (const auto& before : node->after) twin[node.get()]->after.push_back(twin[before.get()]);
+  }
+  return copy;
+}
+
+void prepare_launch(Graph& graph) {
+  for (const auto& node : graph.nodes) {
+    if (auto* record = std::get_if<RecordOperation>(&node->operation)) {
+      record->completion = std::make_shared<Completion>();
+      const std::lock_guard lock(record->event->mutex);
+      record->event->completion = record->completion;
+      record->event->capture = nullptr;
+    } else if (auto* wait = std::get_if<WaitOperation>(&node->operation)) {
+      const std::lock_guard lock(wait->event->mutex);
+      wait->completion = wait->event->completion;
+    } else if (auto* child = std::get_if<ChildOperation>(&node->operation)) {
+      prepare_launch(*child->graph);
+    }
+  }
+}
+
+namespace api {
+namespace {
+
+CUresult find_graph(CUgraph handle, std::shared_ptr<Graph>& graph) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  graph = driver().graphs.find(handle);
+  return graph ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+bool has_event_nodes(const Graph& graph) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const auto& node) {
+    return std::holds_alternative<RecordOperation>(node->operation) ||
+           std::holds_alternative<WaitOperation>(node->operation) ||
+           std::holds_alternative<ChildOperation>(node->operation);
+  });
+}
+
+// A private copy whose nodes stand in execution order, children included.
+CUresult freeze(const Graph& graph, std::shared_ptr<Graph>& frozen) {
+  frozen = clone_graph(graph);
+  bool cycle = false;
+  frozen->nodes = execution_order(*frozen, cycle);
+  if (cycle) return CUDA_ERROR_INVALID_VALUE;
+  for (const auto& node : frozen->nodes) {
+    if (auto* child = std::get_if<ChildOperation>(&node->operation)) {
+      const std::shared_ptr<Graph> inner = child->graph;
+      if (const CUresult result = freeze(*inner, child->graph)) return result;
+    }
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult instantiate(CUgraphExec* out, CUgraph handle, unsigned flags) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if ((flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0) return CUDA_ERROR_NOT_SUPPORTED;
+  auto exec = std::make_shared<GraphExec>();
+  exec->flags = flags;
+  if (const CUresult result = freeze(*graph, exec->graph)) return result;
+  *out = as_handle<CUgraphExec>(driver().graph_execs.add(exec));
+  return CUDA_SUCCESS;
+}
+
+using Nodes = std::vector<std::shared_ptr<Node>>;
+
+CUresult give_nodes(const Nodes& nodes, CUgraphNode* out, size_t* count) {
+  if (count == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (out == nullptr) {
+    *count = nodes.size();
+    return CUDA_SUCCESS;
+  }
+  for (size_t i = 0; i < *count; ++i) {
+    out[i] = i < nodes.size() ? as_handle<CUgraphNode>(nodes[i]->id) : nullptr;
+  }
+  *count = std::min(*count, nodes.size());
+  return CUDA_SUCCESS;
+}
+
+CUresult give_edges(CUgraph handle, CUgraphNode* from, CUgraphNode* to, CUgraphEdgeData* data,
+                    size_t* count) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  if (count == nullptr || (from == nullptr) != (to == nullptr)) return CUDA_ERROR_INVALID_VALUE;
+  size_t total = 0;
+  for (const auto& node : graph->nodes) {
+    for (const auto& before : node->after) {
+      if (from != nullptr && total < *count) {
+        from[total] = as_handle<CUgraphNode>(before->id);
+        to[total] = as_handle<CUgraphNode>(node->id);
+        if (data != nullptr) data[total] = {};
+      }
+      ++total;
+    }
+  }
+  *count = from == nullptr ? total : std::min(*count, total);
+  return CUDA_SUCCESS;
+}
+
+CUresult dependencies_of(CUgraphNode handle, CUgraphNode* out, CUgraphEdgeData* data, size_t* count,
+                         bool dependents) {
+  const std::lock_guard lock(capture_mutex());
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto node = driver().nodes.find(handle);
+  const auto graph = node ? node->graph.lock() : nullptr;
+  if (!graph) return CUDA_ERROR_INVALID_VALUE;
+  Nodes list;
+  if (!dependents) {
+    list = node->after;
+  } else {
+    for (const auto& one : graph->nodes) {
+      if (std::find(one->after.begin(), one->after.end(), node) != one->after.end()) {
+        list.push_back(one);
+      }
+    }
+  }
+  const CUresult result = give_nodes(list, out, count);
+  if (result == CUDA_SUCCESS && out != nullptr && data != nullptr) {
+    std::fill(data, data + *count, CUgraphEdgeData{});
+  }
+  return result;
+}
+
+CUresult connect(CUgraph handle, const CUgraphNode* from, const CUgraphNode* to, size_t count,
+                 bool add) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  if (count != 0 && (from == nullptr || to == nullptr)) return CUDA_ERROR_INVALID_VALUE;
+  for (size_t i = 0; i < count; ++i) {
+    const auto first = driver().nodes.find(from[i]);
+    const auto second = driver().nodes.find(to[i]);
+    if (!first || !second || first == second || first->graph.lock() != graph ||
+        second->graph.lock() != graph) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+    const auto found = std::find(second->after.begin(), second->after.end(), first);
+    if ((found != second->after.end()) == add) return CUDA_ERROR_INVALID_VALUE;
+    if (add) {
+      second->after.push_back(first);
+    } else {
+      second->after.erase(found);
+    }
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult find_context_of_graph(std::shared_ptr<Context>& context) {
+  const Current current;
+  if (!current) return current.error();
+  context = current.shared();
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult cuGraphCreate(CUgraph* out, unsigned flags) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (out == nullptr || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  *out = as_handle<CUgraph>(make_graph()->id);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuGraphDestroy(CUgraph handle) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  drop_nodes(*graph);
+  driver().graphs.remove(handle);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuGraphClone(CUgraph* out, CUgraph handle) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const auto copy = clone_graph(*graph);
+  *out = as_handle<CUgraph>(driver().graphs.add(copy));
+  for (const auto& node : copy->nodes) driver().nodes.add(node);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuGraphInstantiateWithFlags(CUgraphExec* out, CUgraph graph, unsigned long long flags) {
+  return instantiate(out, graph, static_cast<unsigned>(flags));
+}
+CUresult cuGraphInstantiateWithParams(CUgraphExec* out, CUgraph graph,
+                                      CUDA_GRAPH_INSTANTIATE_PARAMS* parameters) {
+  if (parameters == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const CUresult result = instantiate(out, graph, static_cast<unsigned>(parameters->flags));
+  parameters->hErrNode_out = nullptr;
+  parameters->result_out =
+      result == CUDA_SUCCESS ? CUDA_GRAPH_INSTANTIATE_SUCCESS : CUDA_GRAPH_INSTANTIATE_ERROR;
+  if (result != CUDA_SUCCESS) return result;
+  if ((parameters->flags & CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD) != 0) {
+    return api::cuGraphUpload(*out, parameters->hUploadStream);
+  }
+  return CUDA_SUCCESS;
+}
+CUresult cuGraphInstantiate_v2(CUgraphExec* out, CUgraph graph, CUgraphNode* error, char* log,
+                               size_t size) {
+  if (error != nullptr) *error = nullptr;
+  if (log != nullptr && size != 0) *log = '\0';
+  return instantiate(out, graph, 0);
+}
+CUresult cuGraphInstantiate(CUgraphExec* out, CUgraph graph, CUgraphNode* error, char* log,
+                            size_t size) {
+  return api::cuGraphInstantiate_v2(out, graph, error, log, size);
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  return driver().graph_execs.remove(handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuGraphExecGetFlags(CUgraphExec handle, cuuint64_t* flags) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto exec = driver().graph_execs.find(handle);
+  if (!exec || flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *flags = exec->flags;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuGraphExecUpdate_v2(CUgraphExec exec_handle, CUgraph handle,
+                              CUgraphExecUpdateResultInfo* info) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  const auto exec = driver().graph_execs.find(exec_handle);
+  if (!exec || info == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *info = {};
+  std::shared_ptr<Graph> frozen;
+  if (const CUresult result = freeze(*graph, frozen)) return result;
+  const auto fail = [&](CUgraphExecUpdateResult why, const Node* node) {
+    info->result = why;
+    if (node != nullptr) info->errorNode = as_handle<CUgraphNode>(node->origin);
+    return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
+  };
+  const Nodes &before = exec->graph->nodes, &after = frozen->nodes;
+  if (before.size() != after.size()) {
+    return fail(CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED, nullptr);
+  }
+  for (size_t i = 0; i < after.size(); ++i) {
+    if (before[i]->operation.index() != after[i]->operation.index()) {
+      return fail(CU_GRAPH_EXEC_UPDATE_ERROR_NODE_TYPE_CHANGED, after[i].get());
+    }
+    if (before[i]->after.size() != after[i]->after.size()) {
+      return fail(CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED, after[i].get());
+    }
+  }
+  exec->graph = std::move(frozen);  // a launch in flight keeps its own
+  info->result = CU_GRAPH_EXEC_UPDATE_SUCCESS;
+  return CUDA_SUCCESS;
+}
+CUresult cuGraphExecUpdate(CUgraphExec exec, CUgraph graph, CUgraphNode* error,
+                           CUgraphExecUpdateResult* why) {
+  CUgraphExecUpdateResultInfo info{};
+  const CUresult result = api::cuGraphExecUpdate_v2(exec, graph, &info);
+  if (error != nullptr) *error = info.errorNode;
+  if (why != nullptr) *why = info.result;
+  return result;
+}
+
+CUresult cuGraphUpload(CUgraphExec handle, CUstream stream_handle) {
+  const Current current;
+  if (!current) return current.error();
+  if (!driver().graph_execs.find(handle)) return CUDA_ERROR_INVALID_VALUE;
+  return find_stream(current.shared(), stream_handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
+  const Current current;
+  if (!current) return current.error();
+  const auto stream = find_stream(current.shared(), stream_handle);
+  if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+  const auto exec = driver().graph_execs.find(handle);
+  if (!exec) return CUDA_ERROR_INVALID_VALUE;
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph = exec->graph;
+  if (stream->capture || has_event_nodes(*graph)) {
+    // Event nodes carry the completion of one launch, so each launch has its copy.
+    std::shared_ptr<Graph> own;
+    if (const CUresult result = freeze(*graph, own)) return result;
+    graph = std::move(own);
+    if (!stream->capture) prepare_launch(*graph);
+  }
+  return issue(stream, ChildOperation{std::move(graph)});
+}
+
+CUresult cuGraphGetNodes(CUgraph handle, CUgraphNode* nodes, size_t* count) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  return give_nodes(graph->nodes, nodes, count);
+}
+
+CUresult cuGraphGetRootNodes(CUgraph handle, CUgraphNode* nodes, size_t* count) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  Nodes roots;
+  std::copy_if(graph->nodes.begin(), graph->nodes.end(), std::back_inserter(roots),
+               [](const auto& node) { return node->after.empty(); });
+  return give_nodes(roots, nodes, count);
+}
+
+CUresult cuGraphGetEdges(CUgraph graph, CUgraphNode* from, CUgraphNode* to, size_t* count) {
+  return give_edges(graph, from, to, nullptr, count);
+}
+CUresult cuGraphGetEdges_v2(CUgraph graph, CUgraphNode* from, CUgraphNode* to,
+                            CUgraphEdgeData* data, size_t* count) {
+  return give_edges(graph, from, to, data, count);
+}
+CUresult cuGraphNodeGetDependencies(CUgraphNode node, CUgraphNode* out, size_t* count) {
+  return dependencies_of(node, out, nullptr, count, false);
+}
+CUresult cuGraphNodeGetDependencies_v2(CUgraphNode node, CUgraphNode* out, CUgraphEdgeData* data,
+                                       size_t* count) {
+  return dependencies_of(node, out, data, count, false);
+}
+CUresult cuGraphNodeGetDependentNodes(CUgraphNode node, CUgraphNode* out, size_t* count) {
+  return dependencies_of(node, out, nullptr, count, true);
+}
+CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode node, CUgraphNode* out, CUgraphEdgeData* data,
+                                         size_t* count) {
+  return dependencies_of(node, out, data, count, true);
+}
+CUresult cuGraphAddDependencies(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
+                                size_t count) {
+  return connect(graph, from, to, count, true);
+}
+CUresult cuGraphAddDependencies_v2(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
+                                   const CUgraphEdgeData*, size_t count) {
+  return connect(graph, from, to, count, true);
+}
+CUresult cuGraphRemoveDependencies(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
+                                   size_t count) {
+  return connect(graph, from, to, count, false);
+}
+CUresult cuGraphRemoveDependencies_v2(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
+                                      const CUgraphEdgeData*, size_t count) {
+  return connect(graph, from, to, count, false);
+}
+
+CUresult cuGraphNodeGetType(CUgraphNode handle, CUgraphNodeType* type) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto node = driver().nodes.find(handle);
+  if (!node || type == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *type = node_type(node->operation);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuGraphDestroyNode(CUgraphNode handle) {
+  const std::lock_guard lock(capture_mutex());
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto node = driver().nodes.remove(handle);
+  const auto graph = node ? node->graph.lock() : nullptr;
+  if (!graph) return CUDA_ERROR_INVALID_VALUE;
+  for (const auto& one : graph->nodes) std::erase(one->after, node);
+  std::erase(graph->nodes, node);
+  return CUDA_SUCCESS;
+}
+
+namespace {
+
+CUresult add(CUgraphNode* out, CUgraph handle, const CUgraphNode* dependencies, size_t count,
+             Operation operation) {
+  const std::lock_guard lock(capture_mutex());
+  std::shared_ptr<Graph> graph;
+  if (const CUresult result = find_graph(handle, graph)) return result;
+  if (out == nullptr || (count != 0 && dependencies == nullptr)) return CUDA_ERROR_INVALID_VALUE;
+  Nodes after;
+  for (size_t i = 0; i < count; ++i) {
+    auto node = driver().nodes.find(dependencies[i]);
+    if (!node || node->graph.lock() != graph) return CUDA_ERROR_INVALID_VALUE;
+    after.push_back(std::move(node));
+  }
+  *out = as_handle<CUgraphNode>(add_node(*graph, std::move(operation), std::move(after))->id);
+  return CUDA_SUCCESS;
+}
+
+CUresult kernel_operation(const CUDA_KERNEL_NODE_PARAMS& node, KernelOperation& kernel) {
+  std::shared_ptr<Context> context;
+  if (const CUresult result = find_context_of_graph(context)) return result;
+  if (node.func == nullptr && node.ctx != nullptr) context = find_context(node.ctx);
+  if (!context || !context->active) return CUDA_ERROR_INVALID_CONTEXT;
+  const CUfunction handle =
+      node.func != nullptr ? node.func : reinterpret_cast<CUfunction>(node.kern);
+  if (const CUresult result = find_function(context, handle, kernel.function)) return result;
+  kernel.grid = {node.gridDimX, node.gridDimY, node.gridDimZ};
+  kernel.block = {node.blockDimX, node.blockDimY, node.blockDimZ};
+  kernel.shared_bytes = node.sharedMemBytes;
+  if (const CUresult result = check_launch(kernel, context->device)) return result;
+  if (const CUresult result =
+          pack_parameters(*kernel.function, node.kernelParams, node.extra, kernel.parameters)) {
+    return result;
+  }
+  return prepare_kernel(*kernel.function);
+}
+
+}  // namespace
+
+CUresult cuGraphAddEmptyNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                             size_t count) {
+  return add(out, graph, dependencies, count, EmptyOperation{});
+}
+
+CUresult cuGraphAddKernelNode_v2(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                 size_t count, const CUDA_KERNEL_NODE_PARAMS* node) {
+  if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  KernelOperation kernel;
+  if (const CUresult result = kernel_operation(*node, kernel)) return result;
+  return add(out, graph, dependencies, count, std::move(kernel));
+}
+
+CUresult cuGraphAddMemsetNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                              size_t count, const CUDA_MEMSET_NODE_PARAMS* node, CUcontext) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (const CUresult result = check_fill(*node)) return result;
+  return add(out, graph, dependencies, count, FillOperation{*node});
+}
+
+CUresult cuGraphAddMemcpyNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                              size_t count, const CUDA_MEMCPY3D* node, CUcontext) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  CopyOperation copy;
+  if (const CUresult result = box_operation(*node, copy)) return result;
+  return add(out, graph, dependencies, count, std::move(copy));
+}
+
+CUresult cuGraphAddHostNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                            size_t count, const CUDA_HOST_NODE_PARAMS* node) {
+  if (node == nullptr || node->fn == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return add(out, graph, dependencies, count, HostOperation{node->fn, node->userData});
+}
+
+CUresult cuGraphAddEventRecordNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                   size_t count, CUevent handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto event = driver().events.find(handle);
+  if (!event) return CUDA_ERROR_INVALID_VALUE;
+  return add(out, graph, dependencies, count, RecordOperation{event, {}});
+}
+
+CUresult cuGraphAddEventWaitNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                 size_t count, CUevent handle) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  const auto event = driver().events.find(handle);
+  if (!event) return CUDA_ERROR_INVALID_VALUE;
+  return add(out, graph, dependencies, count, WaitOperation{event, {}});
+}
+
+CUresult cuGraphAddChildGraphNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
+                                  size_t count, CUgraph child) {
+  std::shared_ptr<Graph> inner;
+  if (const CUresult result = find_graph(child, inner)) return result;
+  return add(out, graph, dependencies, count, ChildOperation{clone_graph(*inner)});
+}
+
+}  // namespace api
+}  // namespace vgpu::softgpu

@@ -1,0 +1,74 @@
+// Graphs, their nodes, instances, and stream capture.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "softgpu/driver/operation.h"
+
+namespace vgpu::softgpu {
+
+struct Node {
+  uint64_t id = 0;
+  std::weak_ptr<Graph> graph;
+  Operation operation;
+  std::vector<std::shared_ptr<Node>> after;
+  bool enabled = true;
+  uint64_t origin = 0;  // of a clone: the node it was made from
+};
+
+struct Graph {
+  uint64_t id = 0;
+  std::vector<std::shared_ptr<Node>> nodes;  // in order of creation; guarded by capture_mutex()
+  std::vector<uint64_t> user_objects;
+};
+
+struct GraphExec {
+  uint64_t id = 0;
+  unsigned flags = 0;
+  std::shared_ptr<Graph> graph;  // a private copy, nodes in execution order
+};
+
+struct Capture {
+  uint64_t number = 0;  // cuStreamGetCaptureInfo's id
+  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+  std::thread::id thread;
+  std::shared_ptr<Graph> graph;
+  bool invalidated = false;
+  Stream* origin = nullptr;
+  std::vector<std::weak_ptr<Stream>> streams;  // all that joined
+};
+
+// One mutex for graphs and captures: both are set-up work, not the hot path.
+std::recursive_mutex& capture_mutex();
+bool any_capture();  // cheap: whether any stream of the process captures
+
+std::shared_ptr<Node> add_node(Graph& graph, Operation operation,
+                               std::vector<std::shared_ptr<Node>> after);
+std::shared_ptr<Graph> make_graph();
+// A private copy; event nodes and kernel parameters included.
+std::shared_ptr<Graph> clone_graph(const Graph& graph);
+// Nodes so that each comes after its dependencies; empty with `cycle` when they form a cycle.
+std::vector<std::shared_ptr<Node>> execution_order(const Graph& graph, bool& cycle);
+void drop_nodes(Graph& graph);
+CUgraphNodeType node_type(const Operation& operation);
+
+// CUDA_SUCCESS, or the error of a call that is not allowed while the calling thread is under a
+// capture of its mode; the capture is then invalidated.
+CUresult check_unsafe_call();
+// A stream operation under capture: becomes a node.
+CUresult capture_operation(Stream& stream, Operation operation);
+// The legacy stream may not be used while a blocking stream of its context captures.
+CUresult check_legacy(const Stream& stream);
+CUresult capture_record(Stream& stream, Event& event);
+CUresult capture_wait(const std::shared_ptr<Stream>& stream, Event& event);
+// Makes fresh completions for the event nodes of one launch.
+void prepare_launch(Graph& graph);
+
+}  // namespace vgpu::softgpu

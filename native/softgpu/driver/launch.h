@@ -1,0 +1,26 @@
+// Kernel launches: validation at the call, execution on the stream.
+#pragma once
+
+#include "softgpu/driver/operation.h"
+
+namespace vgpu::softgpu {
+
+struct Device;
+
+// Checks dimensions, shared memory and cluster against device and function, as the call must.
+CUresult check_launch(const KernelOperation& kernel, const Device& device);
+// Packs kernelParams or extra.
+CUresult pack_parameters(const Function& function, void** parameters, void** extra,
+                         std::vector<std::byte>& packed);
+// Takes what launch attributes say into the operation.
+CUresult apply_attributes(KernelOperation& kernel, const CUlaunchAttribute* attributes,
+                          unsigned count);
+void run_kernel(const KernelOperation& kernel, Context& context);
+// Decodes the kernel, once. CUDA_ERROR_NO_BINARY_FOR_GPU, with a log line that names the
+// instruction, when the interpreter cannot execute it.
+CUresult prepare_kernel(const Function& function);
+CUresult unsupported_attribute(CUlaunchAttributeID attribute);
+// Bytes of dynamic shared memory that a launch may ask for.
+unsigned dynamic_shared_limit(const Function& function);
+
+}  // namespace vgpu::softgpu

@@ -1,0 +1,87 @@
+// Every range that a program may name: device, pinned, registered, pool, mapped and module memory.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+
+namespace vgpu::softgpu {
+
+struct Device;
+struct Context;
+
+enum class MemoryKind { kDevice, kHost, kRegistered, kPool, kMapped, kModule };
+
+struct Allocation {
+  uint64_t begin = 0;
+  uint64_t size = 0;     // as requested
+  uint64_t charged = 0;  // bytes of the device's budget
+  MemoryKind kind = MemoryKind::kDevice;
+  Device* device = nullptr;
+  uint64_t context = 0;  // handle; 0 for what belongs to no context
+  uint64_t pool = 0;     // handle
+  uint64_t id = 0;       // CU_POINTER_ATTRIBUTE_BUFFER_ID
+  unsigned flags = 0;    // as given to cuMemHostAlloc or cuMemHostRegister
+  bool writable = true;
+  bool sync_operations = false;
+
+  [[nodiscard]] bool on_host() const {
+    return kind == MemoryKind::kHost || kind == MemoryKind::kRegistered;
+  }
+};
+
+class Allocations {
+ public:
+  // Makes the range known to the API and accessible to kernels.
+  void add(Allocation allocation);
+  // Nullopt when no allocation begins at the address.
+  std::optional<Allocation> remove(uint64_t begin);
+  [[nodiscard]] std::optional<Allocation> find(uint64_t address) const;
+  // Whether [address, address + size) lies in known memory, possibly in several adjacent ranges.
+  [[nodiscard]] bool covers(uint64_t address, uint64_t size) const;
+  void set_sync_operations(uint64_t begin, bool value);
+  // Lets kernels on `device` reach what lives on `owner`.
+  void open(Device& device, const Device& owner);
+  void close(Device& device, const Device& owner);
+  // Removes all that belongs to a context, calling `release` for each.
+  template <typename F>
+  void remove_of(uint64_t context, F release);
+
+ private:
+  void publish(const Allocation& allocation);
+  void withdraw(const Allocation& allocation);
+
+  mutable std::shared_mutex mutex_;  // guards ranges_ and serial_
+  std::map<uint64_t, Allocation> ranges_;
+  uint64_t serial_ = 0;
+};
+
+template <typename F>
+void Allocations::remove_of(uint64_t context, F release) {
+  std::map<uint64_t, Allocation> removed;
+  {
+    const std::unique_lock lock(mutex_);
+    for (auto at = ranges_.begin(); at != ranges_.end();) {
+      if (at->second.context == context) {
+        withdraw(at->second);
+        removed.insert(*at);
+        at = ranges_.erase(at);
+      } else {
+        ++at;
+      }
+    }
+  }
+  for (const auto& [begin, allocation] : removed) release(allocation);
+}
+
+// Device memory from the device's heap, charged to its budget.
+CUresult allocate_device(Device& device, uint64_t bytes, uint64_t alignment, Allocation description,
+                         uint64_t* address);
+// Gives back what `allocation` holds: heap range, host pages, budget.
+void release_memory(const Allocation& allocation);
+
+}  // namespace vgpu::softgpu

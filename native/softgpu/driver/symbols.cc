@@ -1,0 +1,43 @@
+// Entry points by name and version, private tables, and what has no subject of its own.
+#include "contract/contract.h"
+#include "generated/softgpu_api.h"
+#include "softgpu/driver/driver.h"
+
+namespace vgpu::softgpu {
+
+// Made from protocol/spec.
+CUresult find_symbol(const char* symbol, int version, uint64_t flags, void** entry,
+                     CUdriverProcAddressQueryResult* status);
+
+namespace api {
+
+CUresult cuGetProcAddress_v2(const char* symbol, void** entry, int version, cuuint64_t flags,
+                             CUdriverProcAddressQueryResult* status) {
+  if (symbol == nullptr || entry == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return find_symbol(symbol, version, flags, entry, status);
+}
+
+CUresult cuGetProcAddress(const char* symbol, void** entry, int version, cuuint64_t flags) {
+  return api::cuGetProcAddress_v2(symbol, entry, version, flags, nullptr);
+}
+
+CUresult cuGetExportTable(const void** table, const CUuuid* id) {
+  return contract::export_table(table, id);
+}
+
+CUresult cuProfilerStart() { return initialised() ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED; }
+CUresult cuProfilerStop() { return initialised() ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED; }
+
+// Nothing is ever logged through a callback: refused, which programs tolerate.
+CUresult cuLogsRegisterCallback(CUlogsCallback, void*, CUlogsCallbackHandle*) {
+  return CUDA_ERROR_NOT_SUPPORTED;
+}
+CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle) { return CUDA_ERROR_NOT_SUPPORTED; }
+
+}  // namespace api
+}  // namespace vgpu::softgpu
+
+// The mark by which a program can tell this library from NVIDIA's.
+extern "C" __attribute__((visibility("default"))) const char* vgpu_softgpu_version() {
+  return "1.0";
+}
