@@ -61,7 +61,10 @@ std::unique_ptr<Driver> Driver::open(const std::string& path, std::string& error
 bool Driver::initialise(std::string& error) {
   soft_ = dlsym(library_, "vgpu_softgpu_version") != nullptr ||
           dlsym(library_, "vgpu_soft_marker") != nullptr;
-  load_driver_table(library_, &table_);
+  if (std::string missing; !table_.load(library_, missing)) {
+    error = path_ + " lacks functions that vgpu needs: " + missing;
+    return false;
+  }
   auto* init = symbol<decltype(::cuInit)>(library_, "cuInit");
   auto* get_version = symbol<decltype(::cuDriverGetVersion)>(library_, "cuDriverGetVersion");
   if (init == nullptr || get_version == nullptr) {
@@ -125,6 +128,8 @@ const char* Driver::images() const {
   const char* skip = std::getenv("VGPU_SOFT_SKIP_SASS");
   return skip != nullptr && std::strcmp(skip, "1") == 0 ? "any-elf" : "ptx";
 }
+
+bool Driver::has(const char* name) const { return dlsym(library_, name) != nullptr; }
 
 const char* Driver::error_name(CUresult result) const {
   const char* name = nullptr;

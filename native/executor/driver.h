@@ -39,6 +39,8 @@ class Driver {
   // What the client should send of an image: "device", "ptx" or "any-elf".
   [[nodiscard]] const char* images() const;
   [[nodiscard]] const std::vector<DeviceDescription>& devices() const { return devices_; }
+  // Whether the library exports a function.
+  [[nodiscard]] bool has(const char* name) const;
   // "CUDA_ERROR_NO_DEVICE (100): no CUDA-capable device is detected"
   [[nodiscard]] std::string describe(CUresult result) const;
   [[nodiscard]] const char* error_name(CUresult result) const;

@@ -109,6 +109,28 @@ void Scheduler::depend_on_resources(Node& node) {
   }
 }
 
+bool Scheduler::has_to_wait(const Work& work) const {
+  if (nodes_.empty()) return false;
+  for (const Resource& use : work.uses) {
+    const auto users = users_.find(use.id);
+    if (users != users_.end() && nodes_.contains(users->second.writer)) return true;
+  }
+  if (work.order != Order::kStream && work.order != Order::kLegacy) return false;
+  const StreamKey at = key(work);
+  const auto unfinished = [&](const StreamKey& stream) {
+    const auto tail = tails_.find(stream);
+    return tail != tails_.end() && nodes_.contains(tail->second);
+  };
+  if (at.stream != 0) {
+    return unfinished(at) || (!non_blocking_.contains(at.stream) && unfinished({at.context, 0}));
+  }
+  for (auto it = tails_.lower_bound(at); it != tails_.end() && it->first.context == at.context;
+       ++it) {
+    if (!non_blocking_.contains(it->first.stream) && nodes_.contains(it->second)) return true;
+  }
+  return false;
+}
+
 void Scheduler::bulk_arrived(uint64_t transfer) {
   const auto [first, last] = bulk_waiters_.equal_range(transfer);
   std::vector<uint64_t> woken;

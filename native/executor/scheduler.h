@@ -68,8 +68,13 @@ class Scheduler {
   void set_full(uint64_t context, uint64_t stream, bool full);
   void finished(uint64_t ticket);
 
+  // Whether an unfinished call would come before this one. For queries, which never wait.
+  [[nodiscard]] bool has_to_wait(const Work& work) const;
+
   // Calls that have not been issued, or not finished.
   [[nodiscard]] size_t pending() const { return nodes_.size(); }
+  // Nothing is in the way of any call: Work::uses need not be filled in.
+  [[nodiscard]] bool clear() const { return nodes_.empty() && full_.empty(); }
 
  private:
   struct Node {

@@ -1,0 +1,83 @@
+// What the client has allocated on its devices, and the ledger behind it. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "executor/ledger.h"
+
+namespace vgpu::executor {
+
+struct Allocation {
+  uint64_t size = 0;     // as asked for
+  uint64_t counted = 0;  // in the ledger
+  uint32_t ordinal = 0;  // the worker's device
+  uint64_t context = 0;  // dies with it; 0 if it does not
+};
+
+class Allocations {
+ public:
+  explicit Allocations(std::shared_ptr<Ledger> ledger) : ledger_(std::move(ledger)) {}
+  ~Allocations() { clear(0, true); }
+
+  // Counts `size` bytes on the device: false when the quota does not allow them.
+  [[nodiscard]] bool reserve(uint32_t ordinal, uint64_t size) {
+    return ledger_ == nullptr || ledger_->reserve(ordinal, Ledger::rounded(size));
+  }
+  void cancel(uint32_t ordinal, uint64_t size) {
+    if (ledger_ != nullptr) ledger_->release(ordinal, Ledger::rounded(size));
+  }
+  // `key`: a device address, or the id of something that owns memory. Reserved before.
+  void add(uint64_t key, uint64_t size, uint32_t ordinal, uint64_t context) {
+    const std::lock_guard lock(mutex_);
+    map_[key] = {size, Ledger::rounded(size), ordinal, context};
+  }
+  [[nodiscard]] std::optional<Allocation> find(uint64_t key) const {
+    const std::lock_guard lock(mutex_);
+    const auto it = map_.find(key);
+    return it == map_.end() ? std::nullopt : std::optional(it->second);
+  }
+  // Forgets it and gives its bytes back to the ledger.
+  bool remove(uint64_t key) {
+    const std::lock_guard lock(mutex_);
+    const auto it = map_.find(key);
+    if (it == map_.end()) return false;
+    give_back(it->second);
+    map_.erase(it);
+    return true;
+  }
+  // What dies with a context.
+  void remove_context(uint64_t context) { clear(context, false); }
+  [[nodiscard]] std::map<uint64_t, Allocation> all() const {
+    const std::lock_guard lock(mutex_);
+    return map_;
+  }
+  [[nodiscard]] Ledger* ledger() const { return ledger_.get(); }
+
+ private:
+  void clear(uint64_t context, bool all) {
+    const std::lock_guard lock(mutex_);
+    for (auto it = map_.begin(); it != map_.end();) {
+      if (!all && it->second.context != context) {
+        ++it;
+        continue;
+      }
+      give_back(it->second);
+      it = map_.erase(it);
+    }
+  }
+  // Requires mutex_.
+  void give_back(const Allocation& one) {
+    if (ledger_ != nullptr) ledger_->release(one.ordinal, one.counted);
+  }
+
+  const std::shared_ptr<Ledger> ledger_;
+  mutable std::mutex mutex_;  // guards map_
+  std::map<uint64_t, Allocation> map_;
+};
+
+}  // namespace vgpu::executor

@@ -1,0 +1,186 @@
+#include "executor/completions.h"
+
+#include <utility>
+
+#include "executor/contexts.h"
+#include "executor/log.h"
+
+namespace vgpu::executor {
+
+Completions::Track& Completions::track(ContextState& context, uint64_t stream) {
+  Track& track = tracks_[{context.id, stream}];
+  track.context = &context;
+  track.stream = stream;
+  return track;
+}
+
+void Completions::issued(ContextState& context, uint64_t stream, CUstream handle) {
+  Track& one = track(context, stream);
+  ++one.issued;
+  if (one.issued - one.marked < kMarkEvery) return;
+  mark(one, handle, nullptr);
+  reap(one);
+  if (one.marks.empty() || one.issued - one.completed < kMostOutstanding || one.full) return;
+  one.full = true;
+  scheduler_->set_full(context.id, stream, true);
+  wait({context.id, stream}, one);
+}
+
+void Completions::hold(ContextState& context, uint64_t stream, CUstream handle,
+                       std::shared_ptr<const void> owner) {
+  Track& one = track(context, stream);
+  one.held.push_back(std::move(owner));
+  if (one.held.size() < 32) return;
+  mark(one, handle, nullptr);
+  reap(one);
+}
+
+void Completions::after(ContextState& context, uint64_t stream, CUstream handle, Done done) {
+  Track& one = track(context, stream);
+  mark(one, handle, std::move(done));
+  wait({context.id, stream}, one);
+}
+
+CUevent Completions::take_event(ContextState& context) {
+  if (!context.free_events.empty()) {
+    const CUevent event = context.free_events.back();
+    context.free_events.pop_back();
+    return event;
+  }
+  CUevent event = nullptr;
+  if (driver_.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) return nullptr;
+  return event;
+}
+
+// Without an event (capture, failed device) the mark counts as passed as soon as those before it
+// are.
+CUresult Completions::mark(Track& track, CUstream handle, Done done) {
+  ContextState& context = *track.context;
+  CUstream on = handle;
+  CUresult result = CUDA_SUCCESS;
+  bool capturing = false;
+  if (track.stream == 0) {
+    if (context.mark_stream == nullptr) {
+      result = driver_.cuStreamCreate(&context.mark_stream, CU_STREAM_DEFAULT);
+    }
+    on = context.mark_stream;
+  } else if (context.capturing != 0) {
+    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+    driver_.cuStreamIsCapturing(on, &status);
+    capturing = status != CU_STREAM_CAPTURE_STATUS_NONE;
+  }
+  CUevent event = nullptr;
+  if (!capturing && result == CUDA_SUCCESS) {
+    event = take_event(context);
+    result = event == nullptr ? CUDA_ERROR_OUT_OF_MEMORY : driver_.cuEventRecord(event, on);
+    if (result != CUDA_SUCCESS && event != nullptr) {
+      context.free_events.push_back(event);
+      event = nullptr;
+    }
+  }
+  if (done) {
+    ++track.wanted;
+    ++wanted_;
+    if (result != CUDA_SUCCESS) {
+      done = [done = std::move(done), result](CUresult) { done(result); };
+    }
+  }
+  track.marked = track.issued;
+  track.marks.push_back({event, track.issued, std::move(done), std::exchange(track.held, {})});
+  return result;
+}
+
+// Passes the marks that the device has passed. True if there were any.
+bool Completions::reap(Track& track) {
+  bool any = false;
+  while (!track.marks.empty()) {
+    CUresult result = CUDA_SUCCESS;
+    if (track.marks.front().event != nullptr) {
+      result = driver_.cuEventQuery(track.marks.front().event);
+      if (result == CUDA_ERROR_NOT_READY) break;
+    }
+    pass(track, result);
+    any = true;
+  }
+  return any;
+}
+
+void Completions::pass(Track& track, CUresult result) {
+  Mark mark = std::move(track.marks.front());
+  track.marks.pop_front();
+  track.completed = mark.issued;
+  if (mark.event != nullptr) track.context->free_events.push_back(mark.event);
+  const bool resume = track.full && track.issued - track.completed < kResumeAt;
+  if (resume) track.full = false;
+  const uint64_t context = track.context->id;
+  const uint64_t stream = track.stream;
+  if (mark.done) {
+    --track.wanted;
+    --wanted_;
+    mark.done(result);
+  }
+  // Not from here: what the stream issues then may end tracks that callers hold.
+  if (resume) {
+    inbox_.post([this, context, stream] { scheduler_->set_full(context, stream, false); });
+  }
+}
+
+void Completions::reap() {
+  if (wanted_ == 0) return;
+  // What a mark calls may add streams but removes none: forget_stream() and abandon() are not
+  // called from there.
+  for (auto& [key, track] : tracks_) {
+    if (track.wanted != 0) reap(track);
+  }
+}
+
+// Has a thread wait for the first mark; it comes back to the main loop.
+void Completions::wait(const TrackKey& key, Track& track) {
+  if (track.waiting || track.marks.empty()) return;
+  if (track.marks.front().event == nullptr) {
+    track.waiting = true;
+    inbox_.post([this, key] {
+      const auto it = tracks_.find(key);
+      if (it == tracks_.end()) return;
+      it->second.waiting = false;
+      reap(it->second);
+      if (it->second.wanted != 0 || it->second.full) wait(key, it->second);
+    });
+    return;
+  }
+  track.waiting = true;
+  const CUevent event = track.marks.front().event;
+  const CUcontext context = track.context->handle;
+  waiters_.run([this, key, event, context, &driver = driver_, &inbox = inbox_] {
+    driver.cuCtxSetCurrent(context);
+    Contexts::forget_current();
+    driver.cuEventSynchronize(event);
+    inbox.post([this, key] {
+      const auto it = tracks_.find(key);
+      if (it == tracks_.end()) return;
+      it->second.waiting = false;
+      reap(it->second);
+      if (it->second.wanted != 0 || it->second.full) wait(key, it->second);
+    });
+  });
+}
+
+void Completions::forget_stream(ContextState& context, uint64_t stream) {
+  const auto it = tracks_.find({context.id, stream});
+  if (it == tracks_.end()) return;
+  if (it->second.marks.empty() && it->second.held.empty() && !it->second.waiting) tracks_.erase(it);
+}
+
+void Completions::abandon(ContextState& context, CUresult result) {
+  auto it = tracks_.lower_bound({context.id, 0});
+  while (it != tracks_.end() && it->first.first == context.id) {
+    while (!it->second.marks.empty()) pass(it->second, result);
+    it = tracks_.erase(it);
+  }
+  for (const CUevent event : context.free_events) driver_.cuEventDestroy_v2(event);
+  context.free_events.clear();
+  if (context.mark_stream != nullptr) driver_.cuStreamDestroy_v2(context.mark_stream);
+  context.mark_stream = nullptr;
+}
+
+}  // namespace vgpu::executor
