@@ -7,6 +7,7 @@
 #include "softgpu/math/arithmetic.h"
 
 namespace vgpu::softgpu::math {
+inline namespace VGPU_MATH_VARIANT {
 
 namespace approximate {
 
@@ -159,4 +160,5 @@ inline uint16_t tanh_bf16(uint16_t a) {
   return f32_to_bf16<Rounding::kNearest>(tanh_approx(bf16_to_f32(a)));
 }
 
+}  // namespace VGPU_MATH_VARIANT
 }  // namespace vgpu::softgpu::math

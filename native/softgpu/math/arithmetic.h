@@ -9,6 +9,7 @@
 #include "softgpu/math/convert.h"
 
 namespace vgpu::softgpu::math {
+inline namespace VGPU_MATH_VARIANT {
 
 // --- Single precision: add, sub, mul, fma, div, rcp, sqrt ---
 
@@ -320,4 +321,5 @@ inline uint32_t each_half(Operation operation, uint32_t a, uint32_t b, uint32_t 
                                          static_cast<uint16_t>(c)));
 }
 
+}  // namespace VGPU_MATH_VARIANT
 }  // namespace vgpu::softgpu::math

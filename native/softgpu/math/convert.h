@@ -10,6 +10,7 @@
 #include "softgpu/math/rounding.h"
 
 namespace vgpu::softgpu::math {
+inline namespace VGPU_MATH_VARIANT {
 
 // A binary format smaller than single precision.
 struct SmallFormat {
@@ -261,4 +262,5 @@ inline To saturate_integer(From value) {
   return static_cast<To>(value);
 }
 
+}  // namespace VGPU_MATH_VARIANT
 }  // namespace vgpu::softgpu::math

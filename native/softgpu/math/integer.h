@@ -6,7 +6,10 @@
 #include <limits>
 #include <type_traits>
 
+#include "softgpu/math/variant.h"
+
 namespace vgpu::softgpu::math {
+inline namespace VGPU_MATH_VARIANT {
 
 // --- Multiply, multiply-add (9.7.1.3 to 9.7.1.6) ---
 
@@ -324,4 +327,5 @@ inline uint32_t dp2a(uint32_t a, uint32_t b, uint32_t c) {
   return c + static_cast<uint32_t>(sum);
 }
 
+}  // namespace VGPU_MATH_VARIANT
 }  // namespace vgpu::softgpu::math

@@ -8,7 +8,10 @@
 #include <bit>
 #include <cstdint>
 
+#include "softgpu/math/variant.h"
+
 namespace vgpu::softgpu::math {
+inline namespace VGPU_MATH_VARIANT {
 
 // PTX ISA 9.7.9.21 (cvt): .rn .rz .rm .rp .rna; the integer forms .rni ... round the same way.
 enum class Rounding : uint8_t { kNearest, kZero, kDown, kUp, kAway };
@@ -104,4 +107,5 @@ inline double round_integral(double value) {
   if constexpr (R == Rounding::kUp) return __builtin_ceil(value);
 }
 
+}  // namespace VGPU_MATH_VARIANT
 }  // namespace vgpu::softgpu::math
