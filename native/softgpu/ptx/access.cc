@@ -1,0 +1,138 @@
+#include "softgpu/ptx/access.h"
+
+#include <cstdio>
+#include <string>
+
+#include "softgpu/ptx/block.h"
+#include "softgpu/ptx/module.h"
+
+namespace vgpu::softgpu::ptx {
+namespace {
+
+std::string hex(uint64_t value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "0x%llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+const char* name_of(Space space) {
+  switch (space) {
+    case Space::kShared: return "shared";
+    case Space::kLocal: return "local";
+    case Space::kParam: return "param";
+    case Space::kConst: return "const";
+    case Space::kGlobal: return "global";
+    default: return "generic";
+  }
+}
+
+// One lane's host pointer, or 0 when nothing valid is there.
+uint64_t host_pointer(Warp& w, const Instr* in, Space space, int lane, uint64_t address,
+                      uint32_t bytes, bool write) {
+  uint64_t offset = address;
+  uint64_t window = 0;
+  if (space == Space::kShared) {
+    window = kSharedWindow;
+    // cvta is optional for shared addresses of the whole window.
+    if ((address & kWindowMask) == kSharedWindow) offset = address & ~kWindowMask;
+  } else if (space == Space::kLocal) {
+    window = kLocalWindow;
+  } else if (space == Space::kParam) {
+    window = kParamWindow;
+  } else if (space == Space::kGeneric) {
+    window = address & kWindowMask;
+    if (window != 0) offset = address & ~kWindowMask;
+  }
+  switch (window) {
+    case kSharedWindow:
+      if (offset + bytes > w.run->shared_bytes || offset + bytes < offset) return 0;
+      return reinterpret_cast<uint64_t>(w.block->shared) + offset;
+    case kLocalWindow:
+      if (offset + bytes > w.local_stride || offset + bytes < offset) return 0;
+      return reinterpret_cast<uint64_t>(w.local) + static_cast<uint64_t>(lane) * w.local_stride + offset;
+    case kParamWindow:
+      if (write || offset + bytes > w.run->parameters.size() || offset + bytes < offset) return 0;
+      return reinterpret_cast<uint64_t>(w.run->parameters.data()) + offset;
+    default:
+      break;
+  }
+  CachedRange& cached =
+      w.thread->ranges[reinterpret_cast<uintptr_t>(in) / sizeof(Instr) % ThreadState::kRanges];
+  const auto holds = [&] {
+    return address >= cached.begin && cached.last >= bytes - 1 &&
+           address - cached.begin <= cached.last - (bytes - 1) && (cached.writable || !write);
+  };
+  if (holds()) return address;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const Range* range = find_range(*w.thread->snapshot, address, bytes);
+    if (range != nullptr && (range->writable || !write)) {
+      cached = {range->begin, range->end - range->begin - 1, range->writable};
+      return address;
+    }
+    // Memory may have been added since this thread looked last (device malloc, another stream).
+    w.thread->refresh(*w.run->launch->memory);
+  }
+  return 0;
+}
+
+}  // namespace
+
+bool resolve_slowly(Warp& w, const Instr* in, Space space, uint64_t* at, uint32_t bytes,
+                    bool write) {
+  const int first = __builtin_ctz(w.mask);
+  uint64_t spare = 0;
+  for (int pass = 0; pass < 2; ++pass) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const bool runs = (w.mask >> lane & 1) != 0;
+      if (pass == 1) {
+        if (!runs) at[lane] = spare;
+        continue;
+      }
+      if (!runs) continue;
+      const uint64_t address = at[lane];
+      if ((address & (bytes - 1)) != 0) {
+        w.fault(in, FaultKind::kMisalignedAddress, lane,
+                std::string("misaligned ") + (write ? "write" : "read") + " of " +
+                    std::to_string(bytes) + " bytes at " + name_of(space) + " address " + hex(address));
+        return false;
+      }
+      at[lane] = host_pointer(w, in, space, lane, address, bytes, write);
+      if (at[lane] == 0) {
+        w.fault(in, FaultKind::kIllegalAddress, lane,
+                std::string("invalid ") + (write ? "write" : "read") + " of " +
+                    std::to_string(bytes) + " bytes at " + name_of(space) + " address " + hex(address));
+        return false;
+      }
+      if (lane == first) spare = at[lane];
+    }
+  }
+  return true;
+}
+
+const Instr* Warp::fault(const Instr* in, FaultKind kind, int lane, const std::string& what) {
+  const Code& code = *frame->code;
+  std::string message = std::string(run->code->function->signature.name) + ": " + what;
+  const auto at = static_cast<size_t>(in - code.instrs.data());
+  if (at < code.positions.size()) {
+    const size_t line = line_of(run->module->text_of(*code.function), code.positions[at]);
+    message += ", PTX line " + std::to_string(line);
+    if (code.locs[at].line != 0) {
+      message += " (source file " + std::to_string(code.locs[at].file) + ", line " +
+                 std::to_string(code.locs[at].line) + ")";
+    }
+    if (code.function != run->code->function) {
+      message += " in " + std::string(code.function->signature.name);
+    }
+  }
+  const Dim3& size = run->launch->block;
+  const uint32_t thread = index * kLanes + static_cast<uint32_t>(lane);
+  char place[160];
+  std::snprintf(place, sizeof(place), ", block (%u,%u,%u), thread (%u,%u,%u)", block->index[0],
+                block->index[1], block->index[2], thread % size.x, thread / size.x % size.y,
+                thread / size.x / size.y);
+  run->fail(kind, message + place);
+  stop = Stop::kFault;
+  return nullptr;
+}
+
+}  // namespace vgpu::softgpu::ptx

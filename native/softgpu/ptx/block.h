@@ -1,0 +1,67 @@
+// A block (CTA) at run time, and the run of a grid that it belongs to.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "softgpu/ptx/warp.h"
+
+namespace vgpu::softgpu::ptx {
+
+class ModuleText;
+
+// One grid in execution.
+struct Run {
+  const Launch* launch = nullptr;
+  ModuleText* module = nullptr;
+  const Code* code = nullptr;
+  std::vector<const std::byte*> pools;  // per Code::index, patched for this launch
+  std::vector<std::vector<std::byte>> patched;
+  std::vector<std::byte> parameters;
+  uint32_t static_shared = 0, dynamic_shared_base = 0, shared_bytes = 0;
+  uint32_t threads = 0, warps = 0;
+  uint32_t local_stride = 0;
+  uint64_t blocks = 0;
+  uint64_t grid_id = 0;
+
+  std::atomic<uint64_t> next_block{0};
+  std::atomic<bool> stopped{false};
+  std::mutex mutex;  // guards what follows
+  Fault fault;
+  std::deque<std::unique_ptr<BlockState>> parked;
+  uint64_t resident = 0, done = 0;
+  RunStatistics statistics;
+
+  void fail(FaultKind kind, std::string message);
+};
+
+struct Barrier {
+  bool used = false;
+  uint32_t count = 0;     // threads, 0: all
+  uint32_t arrived = 0;   // bar.arrive: threads that did not wait
+  uint32_t reduced_count = 0;
+  bool reduced_and = true, reduced_or = false;
+};
+
+struct BlockState {
+  static constexpr uint32_t kBarriers = 16;
+  Run* run = nullptr;
+  uint64_t number = 0;
+  uint32_t index[3] = {0, 0, 0};
+  std::unique_ptr<std::byte[]> shared_storage;
+  std::byte* shared = nullptr;
+  std::vector<std::unique_ptr<Warp>> warps;
+  Barrier barriers[kBarriers];
+
+  enum class State : uint8_t { kDone, kYielded, kFaulted };
+  BlockState(Run& owner, uint64_t block_number);
+  State step(ThreadState& thread);
+  // Releases the barrier when all have come. True when it did.
+  bool check_barrier(uint32_t id);
+  void check_barriers();
+};
+
+}  // namespace vgpu::softgpu::ptx

@@ -1,0 +1,293 @@
+// Device functions: frames, the .param ABI, and what the driver provides under reserved names.
+#include <algorithm>
+#include <cstring>
+
+#include "softgpu/ptx/block.h"
+#include "softgpu/ptx/decode.h"
+#include "softgpu/ptx/print.h"
+
+namespace vgpu::softgpu::ptx {
+namespace {
+
+constexpr uint32_t kMostDepth = 4096;
+
+// One word of a lane in a frame's parameter area.
+std::byte* parameter(std::byte* area, uint32_t offset, int lane) {
+  return area + size_t{offset / 4} * 4 * kLanes + static_cast<size_t>(lane) * 4 + offset % 4;
+}
+
+void copy_piece(std::byte* to, const std::byte* from, const CallInfo::Piece& piece, uint32_t mask) {
+  const uint32_t words = (piece.bytes + 3) / 4;
+  for (uint32_t k = 0; k < words; ++k) {
+    auto* d = reinterpret_cast<uint32_t*>(to + size_t{piece.to / 4 + k} * 4 * kLanes);
+    const auto* s =
+        reinterpret_cast<const uint32_t*>(from + size_t{piece.from / 4 + k} * 4 * kLanes);
+    for (int i = 0; i < kLanes; ++i) d[i] = (mask >> i & 1) != 0 ? s[i] : d[i];
+  }
+}
+
+uint64_t argument(const Warp& w, const CallInfo& info, size_t index, int lane) {
+  uint64_t value = 0;
+  const CallInfo::Piece& piece = info.arguments[index];
+  for (uint32_t k = 0; k < std::min(piece.bytes, 8u); k += 4) {
+    std::memcpy(reinterpret_cast<std::byte*>(&value) + k,
+                parameter(w.frame->params, piece.from + k, lane), 4);
+  }
+  return value;
+}
+
+void set_result(const Warp& w, const CallInfo& info, int lane, uint64_t value) {
+  if (info.results.empty()) return;
+  const CallInfo::Piece& piece = info.results[0];
+  for (uint32_t k = 0; k < std::min(piece.bytes, 8u); k += 4) {
+    std::memcpy(parameter(w.frame->params, piece.to + k, lane),
+                reinterpret_cast<const std::byte*>(&value) + k, 4);
+  }
+}
+
+const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
+  const auto builtin = static_cast<Builtin>(info.builtin);
+  const size_t wanted = builtin == Builtin::kPrintf ? 2 : builtin == Builtin::kAssertFail ? 5 : 1;
+  if (info.arguments.size() < wanted) {
+    return w.fault(in, FaultKind::kIllegalInstruction, __builtin_ctz(w.mask),
+                   "a reserved function called with too few arguments");
+  }
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    const uint64_t first = argument(w, info, 0, lane);
+    switch (builtin) {
+      case Builtin::kPrintf: {
+        std::string text;
+        const int count = format_printf(w, lane, first, argument(w, info, 1, lane), text);
+        if (w.run->launch->print) w.run->launch->print(text);
+        set_result(w, info, lane, static_cast<uint64_t>(static_cast<int64_t>(count)));
+        break;
+      }
+      case Builtin::kMalloc: {
+        const auto& allocate = w.run->launch->allocate;
+        set_result(w, info, lane, allocate ? allocate(first) : 0);
+        break;
+      }
+      case Builtin::kFree:
+        if (first != 0 && w.run->launch->release) w.run->launch->release(first);
+        break;
+      case Builtin::kAssertFail: {
+        const std::string text = format_assertion(w, lane, first, argument(w, info, 1, lane),
+                                                  argument(w, info, 2, lane), argument(w, info, 3, lane));
+        if (w.run->launch->print) w.run->launch->print(text);
+        return w.fault(in, FaultKind::kAssert, lane, "assertion failed");
+      }
+      case Builtin::kNone:
+        break;
+    }
+  }
+  return in + 1;
+}
+
+}  // namespace
+
+const Instr* Warp::call(const Instr* in, const CallInfo& info, Function* callee, uint32_t callers) {
+  const Code* code = callee == nullptr ? nullptr : callee->code.get();
+  if (code == nullptr || code->index >= run->pools.size()) {
+    return fault(in, FaultKind::kIllegalInstruction, __builtin_ctz(callers),
+                 "call of something that is no function of the module");
+  }
+  account(in + 1);
+  if (frame->depth >= kMostDepth || frame->local_end + code->local_bytes > local_stride) {
+    if (frame->depth >= kMostDepth || code->local_bytes != 0) {
+      return fault(in, FaultKind::kStackOverflow, __builtin_ctz(callers), "stack overflow");
+    }
+  }
+  if (callers != mask) {  // indirect: the others come back to this instruction
+    ready.push_back({in, mask & ~callers, node, frame, Wait::kNone, 0, 0});
+  }
+  Node* home = new_node();
+  home->pc = in + 1;
+  home->frame = frame;
+  home->parent = node;
+  home->expected = callers;
+  home->call = true;
+  home->info = &info;
+  frames.push_back(new_frame(*code, frame));
+  Frame* made = frames.back().get();
+  made->home = home;
+  home->callee = made;
+  for (const CallInfo::Piece& piece : info.arguments) {
+    copy_piece(made->params, frame->params, piece, ~0u);
+  }
+  load({code->instrs.data(), callers, home, made, Wait::kNone, 0, 0});
+  return code->instrs.data();
+}
+
+const Instr* Warp::return_from(const Instr* in) {
+  account(in + 1);
+  Node* home = frame->home;
+  if (home == nullptr) return leave(mask, in + 1);
+  for (const CallInfo::Piece& piece : home->info->results) {
+    copy_piece(home->frame->params, frame->params, piece, mask);
+  }
+  home->arrived |= mask;
+  if (home->arrived != home->expected) {
+    stop = Stop::kSwitch;
+    return nullptr;
+  }
+  const Split next{home->pc, home->expected, home->parent, home->frame, Wait::kNone, 0, 0};
+  free_frame(home->callee);
+  remove(home);
+  load(next);
+  return next.pc;
+}
+
+namespace handlers {
+
+const Instr* call(Warp& w, const Instr* in) {
+  const auto& info = *static_cast<const CallInfo*>(in->data);
+  if (info.builtin >= 0) return call_builtin(w, in, info);
+  if (info.callee != nullptr) return w.call(in, info, info.callee, w.mask);
+  const uint64_t* targets = w.row<uint64_t>(info.target);
+  const uint64_t first = targets[__builtin_ctz(w.mask)];
+  uint32_t same = 0;
+  for (int i = 0; i < kLanes; ++i) same |= static_cast<uint32_t>(targets[i] == first) << i;
+  return w.call(in, info, w.run->module->function_at(first), same & w.mask);
+}
+
+const Instr* local_address(Warp& w, const Instr* in) {
+  const uint64_t address = w.frame->local_base + static_cast<uint64_t>(in->imm);
+  for (int i = 0; i < kLanes; ++i) {
+    if (w.lanes[i] == 0) continue;
+    if (in->mods == 8) {
+      w.row<uint64_t>(in->d)[i] = address;
+    } else {
+      w.row<uint32_t>(in->d)[i] = static_cast<uint32_t>(address);
+    }
+  }
+  return in + 1;
+}
+
+const Instr* frame_load(Warp& w, const Instr* in) {
+  const uint32_t bytes = in->mods & 0xff, row = in->mods >> 8;
+  auto* d = w.row<std::byte>(in->d);
+  for (int i = 0; i < kLanes; ++i) {
+    if (w.lanes[i] == 0) continue;
+    uint64_t value = 0;
+    for (uint32_t k = 0; k < bytes; k += 4) {
+      std::memcpy(reinterpret_cast<std::byte*>(&value) + k,
+                  parameter(w.frame->params, static_cast<uint32_t>(in->imm) + k, i),
+                  std::min(bytes - k, 4u));
+    }
+    std::memcpy(d + static_cast<size_t>(i) * row, &value, row);
+  }
+  return in + 1;
+}
+
+const Instr* frame_store(Warp& w, const Instr* in) {
+  const uint32_t bytes = in->mods & 0xff, row = in->mods >> 8;
+  const auto* a = w.row<std::byte>(in->a);
+  for (int i = 0; i < kLanes; ++i) {
+    if (w.lanes[i] == 0) continue;
+    for (uint32_t k = 0; k < bytes; k += 4) {
+      std::memcpy(parameter(w.frame->params, static_cast<uint32_t>(in->imm) + k, i),
+                  a + static_cast<size_t>(i) * row + k, std::min(bytes - k, 4u));
+    }
+  }
+  return in + 1;
+}
+
+// Parts lie from the lowest byte up. Rows of parts of one byte hold two bytes per lane.
+const Instr* pack(Warp& w, const Instr* in) {
+  const uint32_t part = in->mods & 0xff, whole = in->mods >> 8;
+  const uint32_t part_row = std::max(part, 2u);
+  auto* d = w.row<std::byte>(in->d);
+  for (int64_t k = 0; k < in->imm; ++k) {
+    const auto* a = w.row<std::byte>(in->list[k]);
+    for (int i = 0; i < kLanes; ++i) {
+      if (w.lanes[i] == 0) continue;
+      const size_t lane = static_cast<size_t>(i);
+      // 128-bit registers are two rows of 64 bits.
+      const size_t at = static_cast<size_t>(k) * part;
+      std::byte* to = whole == 16 ? d + at / 8 * 256 + lane * 8 + at % 8 : d + lane * whole + at;
+      std::memcpy(to, a + lane * part_row, part);
+    }
+  }
+  return in + 1;
+}
+
+const Instr* unpack(Warp& w, const Instr* in) {
+  const uint32_t part = in->mods & 0xff, whole = in->mods >> 8;
+  const uint32_t part_row = std::max(part, 2u);
+  const auto* a = w.row<std::byte>(in->a);
+  for (int64_t k = 0; k < in->imm; ++k) {
+    auto* d = w.row<std::byte>(in->list[k]);
+    for (int i = 0; i < kLanes; ++i) {
+      if (w.lanes[i] == 0) continue;
+      const size_t lane = static_cast<size_t>(i);
+      const size_t at = static_cast<size_t>(k) * part;
+      const std::byte* from = whole == 16 ? a + at / 8 * 256 + lane * 8 + at % 8 : a + lane * whole + at;
+      uint64_t value = 0;
+      std::memcpy(&value, from, part);
+      std::memcpy(d + lane * part_row, &value, part_row);
+    }
+  }
+  return in + 1;
+}
+
+const Instr* is_space(Warp& w, const Instr* in) {
+  const uint64_t* a = w.row<uint64_t>(in->a);
+  uint32_t truth = 0;
+  for (int i = 0; i < kLanes; ++i) {
+    truth |= static_cast<uint32_t>(a[i] >> 56 == static_cast<uint64_t>(in->imm)) << i;
+  }
+  w.set_predicate(in->d, truth);
+  return in + 1;
+}
+
+// imm: add, min, max, and, or, xor; kSignedA: signed, kSignedB: f32.
+const Instr* redux(Warp& w, const Instr* in) {
+  const uint32_t* members = w.row<uint32_t>(in->b);
+  uint32_t named = 0;
+  for (int i = 0; i < kLanes; ++i) named |= members[i] & w.lanes[i];
+  if (!w.here(named)) return w.wait_lanes(in, named);
+  const uint32_t* a = w.row<uint32_t>(in->a);
+  uint32_t* d = w.row<uint32_t>(in->d);
+  uint32_t result[kLanes] = {};
+  const bool is_signed = (in->mods & kSignedA) != 0;
+  const bool is_float = (in->mods & kSignedB) != 0;
+  for (int i = 0; i < kLanes; ++i) {
+    bool first = true;
+    float best = 0;
+    bool not_a_number = false;
+    for (uint32_t group = members[i] & w.mask; group != 0; group &= group - 1) {
+      const uint32_t value = a[__builtin_ctz(group)];
+      if (is_float) {
+        float x;
+        std::memcpy(&x, &value, 4);
+        if ((in->mods & kHigh) != 0) x = __builtin_fabsf(x);
+        not_a_number |= x != x;
+        if (first || best != best || (in->imm == 1 ? x < best : x > best)) best = x;
+      } else if (first) {
+        result[i] = value;
+      } else {
+        const auto x = static_cast<int32_t>(value), y = static_cast<int32_t>(result[i]);
+        const bool less = is_signed ? x < y : value < result[i];
+        switch (in->imm) {
+          case 0: result[i] += value; break;
+          case 1: result[i] = less ? value : result[i]; break;
+          case 2: result[i] = less ? result[i] : value; break;
+          case 3: result[i] &= value; break;
+          case 4: result[i] |= value; break;
+          default: result[i] ^= value; break;
+        }
+      }
+      first = false;
+    }
+    if (is_float) {
+      if (not_a_number && (in->mods & kNan) != 0) best = __builtin_nanf("");
+      std::memcpy(&result[i], &best, 4);
+    }
+  }
+  for (int i = 0; i < kLanes; ++i) d[i] = w.lanes[i] != 0 ? result[i] : d[i];
+  return in + 1;
+}
+
+}  // namespace handlers
+}  // namespace vgpu::softgpu::ptx

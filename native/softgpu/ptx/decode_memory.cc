@@ -1,0 +1,167 @@
+// ld and st. Atomics, asynchronous copies and matrices follow in their own files.
+#include <charconv>
+
+#include "softgpu/ptx/decode.h"
+
+namespace vgpu::softgpu::ptx {
+
+Space Decoder::space_of_opcode() const {
+  for (size_t i = 1; i < parts_.size(); ++i) {
+    const std::string_view part = parts_[i];
+    if (part == "global") return Space::kGlobal;
+    if (part == "shared" || part == "shared::cta" || part == "shared::cluster") return Space::kShared;
+    if (part == "local") return Space::kLocal;
+    if (part == "param" || part == "param::entry" || part == "param::func") return Space::kParam;
+    if (part == "const") return Space::kConst;
+  }
+  return Space::kGeneric;
+}
+
+namespace {
+
+uint32_t vector_count(const std::vector<std::string_view>& parts) {
+  for (const std::string_view part : parts) {
+    if (part == "v2") return 2;
+    if (part == "v4") return 4;
+    if (part == "v8") return 8;
+  }
+  return 1;
+}
+
+bool synchronizes(const std::vector<std::string_view>& parts) {
+  for (const std::string_view part : parts) {
+    if (part == "volatile" || part == "relaxed" || part == "acquire" || part == "release" ||
+        part == "mmio") {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+// Kernel parameters are uniform: one value for all lanes. A device function's live in its frame.
+bool Decoder::decode_param_load(const Operand& place, const LocalVariable& variable) {
+  const Operand& base = place.parts[0];
+  const uint64_t offset =
+      variable.offset + static_cast<uint64_t>(base.offset) + static_cast<uint64_t>(place.offset);
+  const bool kernel = function_.signature.entry && base.reg < function_.signature.parameters.size();
+  const uint32_t count = vector_count(parts_);
+  const uint32_t bytes = size_of(type_);
+  const bool vector = operand(0).is(Operand::Kind::kVector);
+  if (vector != (count > 1) && count > 1) return fail("expected a vector");
+  if (bytes == 0 || bytes > 8) return fail("a parameter of this type");
+  for (uint32_t k = 0; k < count; ++k) {
+    Instr in;
+    const Operand& to = vector ? operand(0).parts[k] : operand(0);
+    if (to.is(Operand::Kind::kSink)) continue;
+    in.imm = static_cast<int64_t>(offset + k * bytes);
+    if (kernel) {
+      if (static_cast<uint64_t>(in.imm) + bytes > variable.offset + variable.size) {
+        return fail("beyond the parameter");
+      }
+      in.d = result(to, type_);
+      in.run = isa().broadcast(bytes);
+    } else {
+      if (static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes) return fail("beyond the parameter");
+      in.d = result(to, type_);
+      in.mods = bytes | row_bytes(type_) / 32 << 8;
+      in.run = handlers::frame_load;
+    }
+    if (!push(in)) return false;
+  }
+  return true;
+}
+
+bool Decoder::decode_load() {
+  Space space = space_of_opcode();
+  const Operand& place = operand(1);
+  if (!place.is(Operand::Kind::kAddress)) return fail("expected an address");
+  const LocalVariable* local = variable(place.parts[0]);
+  if (local != nullptr && local->space == Space::kParam) return decode_param_load(place, *local);
+  uint32_t count = vector_count(parts_);
+  uint32_t bytes = size_of(type_);
+  Instr in;
+  in.mods = synchronizes(parts_) ? kAccessSync : 0;
+  if (!address(in, place)) return false;
+  if (space == Space::kGeneric && local != nullptr) space = local->space;
+  std::vector<uint32_t> rows;
+  if (count > 1) {
+    if (!operand(0).is(Operand::Kind::kVector) || operand(0).parts.size() != count) {
+      return fail("expected a vector");
+    }
+    for (const Operand& part : operand(0).parts) rows.push_back(result(part, type_));
+  } else {
+    rows.push_back(result(operand(0), type_));
+  }
+  if (bytes == 16) {  // two rows of 64 bits each
+    std::vector<uint32_t> halves;
+    for (const uint32_t row : rows) {
+      halves.push_back(row);
+      halves.push_back(row + 256);
+    }
+    rows = std::move(halves);
+    bytes = 8;
+    count *= 2;
+  }
+  in.d = rows[0];
+  if (count > 1) in.list = list(std::move(rows));
+  in.run = isa().load(space, bytes, count);
+  return push(in);
+}
+
+bool Decoder::decode_store() {
+  Space space = space_of_opcode();
+  if (has("async")) return fail("st.async");
+  const Operand& place = operand(0);
+  if (!place.is(Operand::Kind::kAddress)) return fail("expected an address");
+  const LocalVariable* local = variable(place.parts[0]);
+  uint32_t count = vector_count(parts_);
+  uint32_t bytes = size_of(type_);
+  const bool vector = operand(1).is(Operand::Kind::kVector) && count > 1;
+  if (count > 1 && (!vector || operand(1).parts.size() != count)) return fail("expected a vector");
+  std::vector<uint32_t> rows;
+  for (uint32_t k = 0; k < count; ++k) {
+    rows.push_back(source(vector ? operand(1).parts[k] : operand(1), type_));
+  }
+  if (local != nullptr && local->space == Space::kParam) {
+    for (uint32_t k = 0; k < count; ++k) {
+      Instr in;
+      in.a = rows[k];
+      in.imm = static_cast<int64_t>(local->offset + static_cast<uint64_t>(place.parts[0].offset) +
+                                    static_cast<uint64_t>(place.offset) + k * bytes);
+      if (bytes == 0 || bytes > 8 || static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes) {
+        return fail("beyond the parameter");
+      }
+      in.mods = bytes | row_bytes(type_) / 32 << 8;
+      in.run = handlers::frame_store;
+      if (!push(in)) return false;
+    }
+    return true;
+  }
+  Instr in;
+  in.mods = synchronizes(parts_) ? kAccessSync : 0;
+  if (!address(in, place)) return false;
+  if (space == Space::kGeneric && local != nullptr) space = local->space;
+  if (bytes == 16) {
+    std::vector<uint32_t> halves;
+    for (const uint32_t row : rows) {
+      const uint32_t pool = row & kPoolBit;
+      halves.push_back(row);
+      halves.push_back(((row & ~kPoolBit) + 256) | pool);
+    }
+    rows = std::move(halves);
+    bytes = 8;
+    count *= 2;
+  }
+  in.b = rows[0];
+  if (count > 1) in.list = list(std::move(rows));
+  in.run = isa().store(space, bytes, count);
+  return push(in);
+}
+
+bool Decoder::decode_atomic() { return fail("not yet"); }
+bool Decoder::decode_matrix() { return fail("not yet"); }
+bool Decoder::decode_async() { return fail("not yet"); }
+
+}  // namespace vgpu::softgpu::ptx

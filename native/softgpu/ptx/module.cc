@@ -1,0 +1,430 @@
+#include "softgpu/ptx/module.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace vgpu::softgpu::ptx {
+
+Builtin builtin_of(std::string_view name) {
+  if (name == "vprintf") return Builtin::kPrintf;
+  if (name == "malloc") return Builtin::kMalloc;
+  if (name == "free") return Builtin::kFree;
+  if (name == "__assertfail") return Builtin::kAssertFail;
+  return Builtin::kNone;
+}
+
+// Module-level statements of one text (PTX ISA sections 5.1, 5.4, 11.1 to 11.6).
+class ModuleParser {
+ public:
+  ModuleParser(ModuleText& module, size_t unit)
+      : module_(module), unit_(*module.units_[unit]), unit_index_(unit), lexer_(unit_.text) {}
+
+  bool parse(std::string& log) {
+    while (lexer_.peek().kind != TokenKind::kEnd) {
+      if (!parse_item()) {
+        log += "line " + std::to_string(line_of(unit_.text, error_.position)) + ": " +
+               error_.message + "\n";
+        return false;
+      }
+    }
+    if (unit_.version == 0) {
+      log += "no .version directive: not a PTX text\n";
+      return false;
+    }
+    return true;
+  }
+
+ private:
+  struct Linkage {
+    bool external = false, visible = false, weak = false;
+  };
+
+  bool fail(std::string message) {
+    error_ = {lexer_.peek().position, std::move(message)};
+    return false;
+  }
+  bool expect(char c) {
+    if (lexer_.accept(c)) return true;
+    return fail(std::string("expected ") + c + " before '" + std::string(lexer_.peek().text) + "'");
+  }
+
+  bool parse_item() {
+    const Token token = lexer_.take();
+    const std::string_view word = token.text;
+    if (token.is(';')) return true;
+    if (token.kind != TokenKind::kWord) return unexpected(token);
+    if (word == ".version") return parse_version();
+    if (word == ".target") return parse_target();
+    if (word == ".address_size") {
+      unit_.address_size = static_cast<int>(parse_literal(lexer_.take().text).bits);
+      return unit_.address_size == 64 || fail("only 64-bit addresses are supported");
+    }
+    if (word == ".file" || word == ".loc") return skip_line(token.position);
+    if (word == ".section") return skip_section();
+    if (word == ".pragma" || word == ".alias" || word == ".abi_preserve" ||
+        word == ".abi_preserve_control") {
+      return skip_statement();
+    }
+    return parse_symbol(token);
+  }
+
+  bool unexpected(const Token& token) {
+    error_ = {token.position, "unexpected '" + std::string(token.text) + "'"};
+    return false;
+  }
+
+  bool parse_symbol(Token token) {
+    Linkage linkage;
+    for (;; token = lexer_.take()) {
+      const std::string_view word = token.text;
+      if (word == ".extern") {
+        linkage.external = true;
+      } else if (word == ".visible") {
+        linkage.visible = true;
+      } else if (word == ".weak" || word == ".common") {
+        linkage.weak = true;
+      } else {
+        break;
+      }
+    }
+    const std::string_view word = token.text;
+    if (word == ".entry" || word == ".func") return parse_function(word == ".entry", linkage);
+    if (word == ".global") return parse_variable(Space::kGlobal, linkage);
+    if (word == ".const") return parse_variable(Space::kConst, linkage);
+    if (word == ".shared") return parse_variable(Space::kShared, linkage);
+    if (word == ".tex") return parse_variable(Space::kGlobal, linkage);
+    return unexpected(token);
+  }
+
+  bool parse_version() {
+    const std::string_view text = lexer_.take().text;
+    const size_t dot = text.find('.');
+    unit_.version = static_cast<int>(parse_literal(text.substr(0, dot)).bits) * 10;
+    if (dot != std::string_view::npos) {
+      unit_.version += static_cast<int>(parse_literal(text.substr(dot + 1)).bits);
+    }
+    return unit_.version > 0 || fail("malformed .version");
+  }
+
+  bool parse_target() {
+    do {
+      const std::string_view word = lexer_.take().text;
+      if (word.starts_with("sm_")) {
+        unit_.target = 0;
+        for (const char c : word.substr(3)) {
+          if (c >= '0' && c <= '9') unit_.target = unit_.target * 10 + (c - '0');
+        }
+      }
+    } while (lexer_.accept(','));
+    return true;
+  }
+
+  bool skip_line(size_t position) {
+    const size_t end = unit_.text.find('\n', position);
+    lexer_.seek(end == std::string::npos ? unit_.text.size() : end);
+    return true;
+  }
+  bool skip_section() {
+    const size_t open = unit_.text.find('{', lexer_.peek().position);
+    if (open == std::string::npos) return fail("a section without a body");
+    const size_t close = closing_brace(unit_.text, open);
+    if (close == std::string::npos) return fail("a section without an end");
+    lexer_.seek(close + 1);
+    return true;
+  }
+  bool skip_statement() {
+    while (!lexer_.peek().is(';') && lexer_.peek().kind != TokenKind::kEnd) lexer_.take();
+    return expect(';');
+  }
+
+  bool parse_function(bool entry, const Linkage& linkage) {
+    auto function = std::make_unique<Function>();
+    Signature& signature = function->signature;
+    function->unit = unit_index_;
+    signature.entry = entry;
+    signature.external = linkage.external;
+    signature.visible = linkage.visible;
+    signature.weak = linkage.weak;
+    signature.position = lexer_.peek().position;
+    while (lexer_.accept(".attribute") || lexer_.accept(".noreturn")) {
+      if (lexer_.accept('(')) skip_parentheses();
+    }
+    if (lexer_.accept('(') && !parse_formals(lexer_, signature.results, error_)) return false;
+    if (lexer_.peek().kind != TokenKind::kWord) return fail("a function without a name");
+    signature.name = lexer_.take().text;
+    if (lexer_.accept('(') && !parse_formals(lexer_, signature.parameters, error_)) return false;
+    lay_out(signature.results);
+    lay_out(signature.parameters);
+    if (!parse_performance(signature)) return false;
+    if (lexer_.peek().is('{')) {
+      signature.body_begin = lexer_.peek().position;
+      signature.body_end = closing_brace(unit_.text, signature.body_begin);
+      if (signature.body_end == std::string_view::npos) return fail("a body without an end");
+      lexer_.seek(signature.body_end + 1);
+    } else if (!expect(';')) {
+      return false;
+    }
+    add_function(std::move(function));
+    return true;
+  }
+
+  void skip_parentheses() {
+    int depth = 1;
+    while (depth > 0 && lexer_.peek().kind != TokenKind::kEnd) {
+      const Token token = lexer_.take();
+      if (token.is('(')) ++depth;
+      if (token.is(')')) --depth;
+    }
+  }
+
+  bool parse_performance(Signature& signature) {
+    while (lexer_.peek().kind == TokenKind::kWord && lexer_.peek().text[0] == '.') {
+      const std::string_view word = lexer_.take().text;
+      if (word == ".pragma") {
+        if (!skip_statement()) return false;
+        continue;
+      }
+      std::vector<uint64_t> values;
+      while (lexer_.peek().kind == TokenKind::kNumber) {
+        values.push_back(parse_literal(lexer_.take().text).bits);
+        if (!lexer_.accept(',')) break;
+      }
+      signature.directives[word] = std::move(values);
+    }
+    return true;
+  }
+
+  void add_function(std::unique_ptr<Function> function) {
+    const std::string_view name = function->signature.name;
+    const auto known = unit_.functions.find(name);
+    if (known != unit_.functions.end()) {
+      Function& before = *module_.functions_[known->second];
+      if (function->signature.body_begin == std::string_view::npos) return;
+      if (before.signature.body_begin == std::string_view::npos) {
+        const uint64_t handle = before.handle;
+        const bool visible = before.signature.visible;
+        before.signature = function->signature;
+        before.signature.visible |= visible;
+        before.handle = handle;
+      }
+      return;
+    }
+    const size_t index = module_.functions_.size();
+    function->handle = kFirstHandle + index * 16;
+    unit_.functions.emplace(name, index);
+    module_.functions_.push_back(std::move(function));
+  }
+
+  bool parse_variable(Space space, const Linkage& linkage) {
+    Type type = Type::kNone;
+    uint64_t align = 0;
+    uint64_t lanes = 1;
+    while (lexer_.peek().kind == TokenKind::kWord && lexer_.peek().text[0] == '.') {
+      const std::string_view word = lexer_.take().text.substr(1);
+      if (word == "align") {
+        align = parse_literal(lexer_.take().text).bits;
+      } else if (word == "v2" || word == "v4") {
+        lanes = word == "v2" ? 2 : 4;
+      } else if (word == "attribute") {
+        if (lexer_.accept('(')) skip_parentheses();
+      } else if (word == "texref" || word == "surfref" || word == "samplerref") {
+        type = Type::kU64;
+      } else if (type_of(word) != Type::kNone) {
+        type = type_of(word);
+      }
+    }
+    do {
+      if (!parse_declarator(space, linkage, type, align, lanes)) return false;
+    } while (lexer_.accept(','));
+    return expect(';');
+  }
+
+  bool parse_declarator(Space space, const Linkage& linkage, Type type, uint64_t align,
+                        uint64_t lanes) {
+    Variable variable;
+    variable.name = lexer_.peek().text;
+    if (lexer_.peek().kind != TokenKind::kWord) return fail("a variable without a name");
+    const std::string_view name = lexer_.take().text;
+    const uint64_t element = std::max<uint64_t>(size_of(type), 1);
+    uint64_t count = lanes;
+    bool unsized = false;
+    while (lexer_.accept('[')) {
+      if (lexer_.peek().kind == TokenKind::kNumber) {
+        const uint64_t extent = parse_literal(lexer_.take().text).bits;
+        if (extent != 0 && count > kMostBytes / extent) return fail("a variable of absurd size");
+        count *= extent;
+      } else {
+        unsized = true;
+      }
+      if (!expect(']')) return false;
+    }
+    variable.size = unsized ? 0 : count * element;
+    if (variable.size > kMostBytes) return fail("a variable of absurd size");
+    variable.align = align != 0 ? align : element * lanes;
+    if (variable.align > (1u << 20)) return fail("an absurd alignment");
+    variable.constant = space == Space::kConst;
+    variable.external = linkage.external;
+    if (lexer_.accept('=') && !parse_initializer(element, type, variable)) return false;
+    if (variable.initial.size() > variable.size && !unsized) variable.initial.resize(variable.size);
+    if (unsized) variable.size = variable.initial.size();
+    if (space == Space::kShared) {
+      unit_.shared.emplace(name, module_.shared_.size());
+      module_.shared_.push_back({std::string(name), variable.size, variable.align,
+                                 linkage.external || unsized});
+      return true;
+    }
+    add_variable(name, linkage, std::move(variable));
+    return true;
+  }
+
+  void add_variable(std::string_view name, const Linkage& linkage, Variable variable) {
+    const bool shared_name = linkage.visible || linkage.weak || linkage.external;
+    if (shared_name) {
+      const auto known = module_.global_variables_.find(name);
+      if (known != module_.global_variables_.end()) {
+        Variable& before = module_.variables_[known->second];
+        if (before.external && !variable.external) before = std::move(variable);
+        unit_.variables.emplace(name, known->second);
+        return;
+      }
+    }
+    const size_t index = module_.variables_.size();
+    unit_.variables.emplace(name, index);
+    if (shared_name) module_.global_variables_.emplace(name, index);
+    module_.variables_.push_back(std::move(variable));
+  }
+
+  bool parse_initializer(uint64_t element, Type type, Variable& variable) {
+    if (lexer_.accept('{')) {
+      while (!lexer_.accept('}')) {
+        if (!parse_initializer(element, type, variable)) return false;
+        if (!lexer_.accept(',') && !lexer_.peek().is('}')) return fail("expected , or }");
+      }
+      return true;
+    }
+    const bool negative = lexer_.accept('-');
+    const Token token = lexer_.take();
+    uint64_t bits = 0;
+    if (token.kind == TokenKind::kNumber) {
+      bits = literal_bits(token.text, type);
+      if (negative) bits = negate(bits, type);
+    } else if (token.kind == TokenKind::kWord) {
+      if (!parse_symbol_value(token, variable)) return false;
+    } else {
+      return fail("malformed initial value");
+    }
+    const size_t at = variable.initial.size();
+    if (at > kMostBytes) return fail("an initial value of absurd size");
+    variable.initial.resize(at + element);
+    std::memcpy(variable.initial.data() + at, &bits, std::min<uint64_t>(element, 8));
+    return true;
+  }
+
+  bool parse_symbol_value(Token token, Variable& variable) {
+    bool generic = false;
+    if (token.text == "generic") {
+      generic = true;
+      if (!expect('(')) return false;
+      token = lexer_.take();
+    }
+    Variable::Relocation relocation{variable.initial.size(), std::string(token.text), 0};
+    if (generic && !expect(')')) return false;
+    while (lexer_.peek().is('+') || lexer_.peek().is('-')) {
+      const bool minus = lexer_.take().is('-');
+      const auto value = static_cast<int64_t>(parse_literal(lexer_.take().text).bits);
+      relocation.addend += minus ? -value : value;
+    }
+    variable.relocations.push_back(std::move(relocation));
+    return true;
+  }
+
+  static uint64_t literal_bits(std::string_view text, Type type) {
+    const Literal literal = parse_literal(text);
+    if (literal.kind == Literal::Kind::kSingle && type == Type::kF64) {
+      return std::bit_cast<uint64_t>(
+          static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(literal.bits))));
+    }
+    if (literal.kind == Literal::Kind::kDouble && type == Type::kF32) {
+      return std::bit_cast<uint32_t>(static_cast<float>(std::bit_cast<double>(literal.bits)));
+    }
+    return literal.bits;
+  }
+  static uint64_t negate(uint64_t bits, Type type) {
+    if (type == Type::kF64) return bits ^ (uint64_t{1} << 63);
+    if (type == Type::kF32) return bits ^ 0x80000000u;
+    return ~bits + 1;
+  }
+
+  static constexpr uint64_t kMostBytes = uint64_t{1} << 32;
+  static constexpr uint64_t kFirstHandle = (uint64_t{4} << 56) + 16;
+  ModuleText& module_;
+  ModuleText::Unit& unit_;
+  size_t unit_index_;
+  Lexer lexer_;
+  SyntaxError error_;
+};
+
+bool ModuleText::parse(std::span<const std::string_view> texts, std::string& log) {
+  for (const std::string_view text : texts) {
+    units_.push_back(std::make_unique<Unit>());
+    units_.back()->text = text.substr(0, text.find('\0'));
+  }
+  for (size_t i = 0; i < units_.size(); ++i) {
+    if (!ModuleParser(*this, i).parse(log)) return false;
+  }
+  for (size_t i = 0; i < functions_.size(); ++i) {
+    const Signature& signature = functions_[i]->signature;
+    const bool defined = signature.body_begin != std::string_view::npos;
+    if (!defined || !(signature.visible || signature.weak)) continue;
+    const auto [place, added] = global_functions_.emplace(signature.name, i);
+    if (added) continue;
+    const Signature& before = functions_[place->second]->signature;
+    if (before.weak && !signature.weak) {
+      place->second = i;
+    } else if (!before.weak && !signature.weak) {
+      log += "multiple definition of " + std::string(signature.name) + "\n";
+      return false;
+    }
+  }
+  place_shared();
+  describe_kernels();
+  return true;
+}
+
+ModuleText::Symbol ModuleText::find(size_t unit, std::string_view name) const {
+  const Unit& here = *units_[unit];
+  if (const auto it = here.functions.find(name); it != here.functions.end()) {
+    const Signature& signature = functions_[it->second]->signature;
+    const auto global = global_functions_.find(name);
+    const bool local = signature.body_begin != std::string_view::npos && !signature.weak;
+    if (local || global == global_functions_.end()) return {SymbolKind::kFunction, it->second};
+    return {SymbolKind::kFunction, global->second};
+  }
+  if (const auto it = here.variables.find(name); it != here.variables.end()) {
+    return {SymbolKind::kVariable, it->second};
+  }
+  if (const auto it = here.shared.find(name); it != here.shared.end()) {
+    return {SymbolKind::kShared, it->second};
+  }
+  return {};
+}
+
+Function* ModuleText::function_at(uint64_t handle) {
+  if (functions_.empty()) return nullptr;
+  const uint64_t first = functions_[0]->handle;
+  const uint64_t index = (handle - first) / 16;
+  if (handle < first || index >= functions_.size() || (handle - first) % 16 != 0) return nullptr;
+  return functions_[index].get();
+}
+
+std::shared_ptr<Module> Module::load(std::string_view text, std::string& log) {
+  return link(std::span(&text, 1), log);
+}
+
+std::shared_ptr<Module> Module::link(std::span<const std::string_view> texts, std::string& log) {
+  auto module = std::make_shared<ModuleText>();
+  return module->parse(texts, log) ? module : nullptr;
+}
+
+}  // namespace vgpu::softgpu::ptx

@@ -1,0 +1,590 @@
+// Statements of a function body (PTX ISA section 4.3), with scopes, labels and register ranges.
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <unordered_map>
+
+#include "softgpu/ptx/syntax.h"
+
+namespace vgpu::softgpu::ptx {
+namespace {
+
+struct RegisterRange {  // .reg .b32 %r<100>
+  std::string_view prefix;
+  uint32_t first = 0;
+  uint32_t count = 0;
+};
+
+struct Scope {
+  int parent = -1;
+  uint64_t param_end = 0;  // .param variables of scopes that do not nest share their place
+  std::vector<RegisterRange> ranges;
+  std::unordered_map<std::string_view, uint32_t> registers;
+  std::unordered_map<std::string_view, uint32_t> variables;
+  std::unordered_map<std::string_view, uint32_t> labels;  // statement index
+  std::unordered_map<std::string_view, std::vector<std::string_view>> tables;  // .branchtargets
+  std::unordered_map<std::string_view, uint32_t> prototypes;
+};
+
+constexpr uint32_t kMostRegisters = 4u << 20;  // a fuzzed `<4000000000>` must not allocate
+
+std::optional<uint32_t> number_after(std::string_view name, std::string_view prefix) {
+  if (name.size() <= prefix.size() || name.substr(0, prefix.size()) != prefix) return {};
+  uint32_t value = 0;
+  const char* first = name.data() + prefix.size();
+  const char* last = name.data() + name.size();
+  const auto [end, error] = std::from_chars(first, last, value);
+  if (error != std::errc() || end != last) return {};
+  return value;
+}
+
+bool is_special(std::string_view name) {
+  return name.size() > 1 && name[0] == '%';
+}
+
+class BodyParser {
+ public:
+  BodyParser(std::string_view text, const Signature& signature, Body& out, SyntaxError& error)
+      : lexer_(text, signature.body_begin), signature_(signature), out_(out), error_(error) {}
+
+  bool parse() {
+    open_scope();
+    declare_formals(signature_.results);
+    declare_formals(signature_.parameters);
+    if (!lexer_.accept('{')) return fail("expected {");
+    int depth = 1;
+    while (depth > 0) {
+      const Token& token = lexer_.peek();
+      if (token.is('{')) {
+        lexer_.take();
+        open_scope();
+        ++depth;
+      } else if (token.is('}')) {
+        lexer_.take();
+        scope_ = scopes_[scope_].parent;
+        --depth;
+      } else if (token.is(';')) {
+        lexer_.take();
+      } else if (token.kind == TokenKind::kEnd) {
+        return fail("the body ends early");
+      } else if (!parse_item()) {
+        return false;
+      }
+    }
+    return resolve_labels();
+  }
+
+ private:
+  bool fail(std::string message) {
+    error_ = {lexer_.peek().position, std::move(message)};
+    return false;
+  }
+  bool expect(char c) {
+    if (lexer_.accept(c)) return true;
+    return fail(std::string("expected ") + c + " before '" + std::string(lexer_.peek().text) + "'");
+  }
+  void open_scope() {
+    const uint64_t param_end = scope_ < 0 ? 0 : scope().param_end;
+    scopes_.push_back({.parent = scope_, .param_end = param_end});
+    scope_ = static_cast<int>(scopes_.size()) - 1;
+  }
+  Scope& scope() { return scopes_[static_cast<size_t>(scope_)]; }
+
+  void declare_formals(const std::vector<LocalVariable>& formals) {
+    for (LocalVariable variable : formals) {
+      if (variable.space == Space::kReg) {
+        variable.reg = static_cast<uint32_t>(out_.registers.size());
+        out_.registers.push_back(variable.type);
+        scope().registers[variable.name] = variable.reg;
+      } else {
+        scope().variables[variable.name] = static_cast<uint32_t>(out_.variables.size());
+      }
+      if (!signature_.entry && variable.space == Space::kParam) {
+        place(variable, scope().param_end);
+        out_.param_bytes = std::max(out_.param_bytes, scope().param_end);
+      }
+      out_.variables.push_back(variable);
+    }
+  }
+
+  static void place(LocalVariable& variable, uint64_t& end) {
+    // Words are the unit of the frame's parameter area.
+    const uint64_t align = std::max<uint64_t>(variable.align, 4);
+    variable.offset = (end + align - 1) / align * align;
+    end = variable.offset + variable.size;
+  }
+  void place(LocalVariable& variable) {
+    switch (variable.space) {
+      case Space::kParam:
+        place(variable, scope().param_end);
+        out_.param_bytes = std::max(out_.param_bytes, scope().param_end);
+        break;
+      case Space::kLocal:
+        place(variable, out_.local_bytes);
+        break;
+      default:
+        place(variable, out_.shared_bytes);
+        break;
+    }
+  }
+
+  bool parse_item() {
+    const Token& token = lexer_.peek();
+    if (token.is('@')) return parse_statement();
+    if (token.kind != TokenKind::kWord) {
+      return fail("unexpected '" + std::string(token.text) + "'");
+    }
+    if (token.text[0] == '.') return parse_directive();
+    // A label is a word followed by one colon.
+    const Token word = token;
+    Lexer ahead = lexer_;
+    ahead.take();
+    if (!ahead.peek().is(':')) return parse_statement();
+    lexer_ = ahead;
+    lexer_.take();
+    return parse_label(word.text);
+  }
+
+  bool parse_label(std::string_view name) {
+    if (lexer_.accept(".branchtargets") || lexer_.accept(".calltargets")) {
+      std::vector<std::string_view> names;
+      do {
+        names.push_back(lexer_.take().text);
+      } while (lexer_.accept(','));
+      scope().tables[name] = std::move(names);
+      return expect(';');
+    }
+    if (lexer_.accept(".callprototype")) return parse_prototype(name);
+    scope().labels[name] = static_cast<uint32_t>(out_.statements.size());
+    return true;
+  }
+
+  bool parse_prototype(std::string_view name) {
+    Prototype prototype;
+    if (lexer_.accept('(') && !parse_formals(lexer_, prototype.results, error_)) return false;
+    lexer_.take();  // the placeholder name
+    if (lexer_.accept('(') && !parse_formals(lexer_, prototype.parameters, error_)) return false;
+    while (!lexer_.peek().is(';') && lexer_.peek().kind != TokenKind::kEnd) lexer_.take();
+    lay_out(prototype.results);
+    lay_out(prototype.parameters);
+    scope().prototypes[name] = static_cast<uint32_t>(out_.prototypes.size());
+    out_.prototypes.push_back(std::move(prototype));
+    return expect(';');
+  }
+
+  bool parse_directive() {
+    const Token word = lexer_.take();
+    if (word.text == ".loc") return parse_loc();
+    if (word.text == ".reg") return parse_registers();
+    if (word.text == ".local") return parse_variable(Space::kLocal);
+    if (word.text == ".shared") return parse_variable(Space::kShared);
+    if (word.text == ".param") return parse_variable(Space::kParam);
+    if (word.text == ".pragma" || word.text == ".file" || word.text == ".maxnreg") {
+      while (!lexer_.peek().is(';') && lexer_.peek().kind != TokenKind::kEnd) lexer_.take();
+      return expect(';');
+    }
+    error_ = {word.position, "unknown directive " + std::string(word.text)};
+    return false;
+  }
+
+  bool parse_loc() {
+    // .loc file line column [, function_name label [+ n], inlined_at file line column]
+    Loc loc;
+    loc.file = static_cast<uint32_t>(parse_literal(lexer_.take().text).bits);
+    loc.line = static_cast<uint32_t>(parse_literal(lexer_.take().text).bits);
+    lexer_.take();
+    while (lexer_.accept(',')) {
+      const bool inlined = lexer_.accept("inlined_at");
+      if (!inlined) lexer_.take();
+      if (inlined) {
+        for (int i = 0; i < 3; ++i) lexer_.take();
+      } else {
+        lexer_.take();
+        if (lexer_.accept('+')) lexer_.take();
+      }
+    }
+    out_.locs.push_back(loc);
+    return true;
+  }
+
+  bool parse_registers() {
+    Type type = Type::kNone;
+    while (lexer_.peek().kind == TokenKind::kWord && lexer_.peek().text[0] == '.') {
+      const std::string_view word = lexer_.take().text.substr(1);
+      if (type_of(word) != Type::kNone) {
+        type = type_of(word);
+      } else {
+        return fail("a register of type ." + std::string(word));
+      }
+    }
+    if (type == Type::kNone) return fail("a register without a type");
+    do {
+      const std::string_view name = lexer_.take().text;
+      const auto first = static_cast<uint32_t>(out_.registers.size());
+      uint32_t count = 1;
+      if (lexer_.accept('<')) {
+        count = static_cast<uint32_t>(parse_literal(lexer_.take().text).bits);
+        if (!expect('>')) return false;
+        scope().ranges.push_back({name, first, count});
+      } else {
+        scope().registers[name] = first;
+      }
+      if (count > kMostRegisters || out_.registers.size() + count > kMostRegisters) {
+        return fail("too many registers");
+      }
+      out_.registers.insert(out_.registers.end(), count, type);
+    } while (lexer_.accept(','));
+    return expect(';');
+  }
+
+  bool parse_variable(Space space) {
+    LocalVariable variable;
+    variable.space = space;
+    uint64_t lanes = 1;
+    bool aligned = false;
+    while (lexer_.peek().kind == TokenKind::kWord && lexer_.peek().text[0] == '.') {
+      const std::string_view word = lexer_.take().text.substr(1);
+      if (word == "align") {
+        variable.align = parse_literal(lexer_.take().text).bits;
+        aligned = true;
+      } else if (word == "v2" || word == "v4") {
+        lanes = word == "v2" ? 2 : 4;
+      } else {
+        variable.type = type_of(word);
+      }
+    }
+    do {
+      LocalVariable one = variable;
+      one.name = lexer_.take().text;
+      one.size = size_of(one.type) * lanes;
+      if (!aligned) one.align = std::max<uint64_t>(one.size, 1);
+      if (lexer_.accept('<')) {
+        return fail("a variable range is not supported");
+      }
+      while (lexer_.accept('[')) {
+        if (lexer_.peek().kind == TokenKind::kNumber) {
+          one.size *= parse_literal(lexer_.take().text).bits;
+        } else {
+          one.size = 0;
+        }
+        if (!expect(']')) return false;
+      }
+      if (one.size > (uint64_t{1} << 30) || one.align == 0 || one.align > 65536) {
+        return fail("a variable of absurd size");
+      }
+      place(one);
+      scope().variables[one.name] = static_cast<uint32_t>(out_.variables.size());
+      out_.variables.push_back(one);
+    } while (lexer_.accept(','));
+    return expect(';');
+  }
+
+  bool parse_statement() {
+    Statement statement;
+    statement.loc = static_cast<uint32_t>(out_.locs.size()) - 1;
+    if (lexer_.accept('@')) {
+      statement.guard_negated = lexer_.accept('!');
+      Operand guard;
+      if (!find_register(lexer_.peek().text, guard)) return fail("unknown guard predicate");
+      lexer_.take();
+      statement.guard = guard.reg;
+    }
+    const Token opcode = lexer_.take();
+    if (opcode.kind != TokenKind::kWord) return fail("expected an instruction");
+    statement.opcode = opcode.text;
+    statement.position = opcode.position;
+    if (!lexer_.peek().is(';')) {
+      do {
+        Operand operand;
+        if (!parse_operand(operand)) return false;
+        statement.operands.push_back(std::move(operand));
+      } while (lexer_.accept(','));
+    }
+    if (!expect(';')) return false;
+    statement_scopes_.push_back(scope_);
+    out_.statements.push_back(std::move(statement));
+    return true;
+  }
+
+  bool parse_list(char close, std::vector<Operand>& parts) {
+    if (lexer_.accept(close)) return true;
+    do {
+      Operand part;
+      if (!parse_operand(part)) return false;
+      parts.push_back(std::move(part));
+    } while (lexer_.accept(','));
+    return expect(close);
+  }
+
+  bool parse_operand(Operand& out) {
+    if (!parse_simple(out)) return false;
+    if (lexer_.accept('|')) {
+      Operand second;
+      if (!parse_simple(second)) return false;
+      Operand pair;
+      pair.kind = Operand::Kind::kPair;
+      pair.parts = {std::move(out), std::move(second)};
+      out = std::move(pair);
+    }
+    return true;
+  }
+
+  bool parse_simple(Operand& out) {
+    const Token token = lexer_.take();
+    if (token.is('[')) return parse_address(out);
+    if (token.is('{')) {
+      out.kind = Operand::Kind::kVector;
+      return parse_list('}', out.parts);
+    }
+    if (token.is('(')) {
+      out.kind = Operand::Kind::kList;
+      return parse_list(')', out.parts);
+    }
+    if (token.is('!')) {
+      if (!parse_simple(out)) return false;
+      out.negated = !out.negated;
+      return true;
+    }
+    if (token.is('-') || token.is('+')) {
+      const Token number = lexer_.take();
+      if (number.kind != TokenKind::kNumber) return fail("expected a number");
+      return set_literal(number.text, token.is('-'), out);
+    }
+    if (token.is('~')) {
+      const Token number = lexer_.take();
+      if (!set_literal(number.text, false, out)) return false;
+      out.bits = ~out.bits;
+      return true;
+    }
+    if (token.kind == TokenKind::kNumber) return set_literal(token.text, false, out);
+    if (token.kind == TokenKind::kWord) return parse_name(token.text, out);
+    error_ = {token.position, "unexpected '" + std::string(token.text) + "'"};
+    return false;
+  }
+
+  bool set_literal(std::string_view text, bool negative, Operand& out) {
+    const Literal literal = parse_literal(text);
+    if (!literal.valid) return fail("a malformed number " + std::string(text));
+    out.kind = Operand::Kind::kImmediate;
+    out.literal = literal.kind;
+    out.bits = literal.bits;
+    if (negative) {
+      switch (literal.kind) {
+        case Literal::Kind::kInteger: out.bits = ~out.bits + 1; break;
+        case Literal::Kind::kSingle: out.bits ^= 0x80000000u; break;
+        case Literal::Kind::kDouble: out.bits ^= uint64_t{1} << 63; break;
+      }
+    }
+    return true;
+  }
+
+  bool parse_name(std::string_view name, Operand& out) {
+    if (name == "_") {
+      out.kind = Operand::Kind::kSink;
+      return true;
+    }
+    if (find_register(name, out)) return true;
+    if (find_variable(name, out)) return parse_offset(out);
+    if (name == "WARP_SZ") {
+      out.kind = Operand::Kind::kImmediate;
+      out.bits = 32;
+      return true;
+    }
+    out.name = name;
+    out.kind = is_special(name) ? Operand::Kind::kSpecial : Operand::Kind::kSymbol;
+    return out.kind == Operand::Kind::kSpecial || parse_offset(out);
+  }
+
+  // `+4`, `-4`, `+-4` after a name.
+  bool parse_offset(Operand& out) {
+    while (lexer_.peek().is('+') || lexer_.peek().is('-')) {
+      bool negative = false;
+      while (lexer_.peek().is('+') || lexer_.peek().is('-')) {
+        negative ^= lexer_.take().is('-');
+      }
+      const Literal literal = parse_literal(lexer_.take().text);
+      if (!literal.valid) return fail("a malformed offset");
+      const auto value = static_cast<int64_t>(literal.bits);
+      out.offset += negative ? -value : value;
+    }
+    return true;
+  }
+
+  bool parse_address(Operand& out) {
+    out.kind = Operand::Kind::kAddress;
+    Operand base;
+    if (!parse_simple(base)) return false;
+    if (base.is(Operand::Kind::kRegister) || base.is(Operand::Kind::kImmediate)) {
+      if (!parse_offset(base)) return false;
+    }
+    out.offset = base.offset;
+    base.offset = 0;
+    out.parts.push_back(std::move(base));
+    while (lexer_.accept(',')) {
+      Operand coordinate;
+      if (!parse_simple(coordinate)) return false;
+      out.parts.push_back(std::move(coordinate));
+    }
+    return expect(']');
+  }
+
+  bool find_register(std::string_view name, Operand& out) {
+    for (int at = scope_; at >= 0; at = scopes_[static_cast<size_t>(at)].parent) {
+      const Scope& here = scopes_[static_cast<size_t>(at)];
+      const auto found = here.registers.find(name);
+      if (found != here.registers.end()) {
+        out.kind = Operand::Kind::kRegister;
+        out.reg = found->second;
+        return true;
+      }
+      for (const RegisterRange& range : here.ranges) {
+        const auto number = number_after(name, range.prefix);
+        if (number && *number < range.count) {
+          out.kind = Operand::Kind::kRegister;
+          out.reg = range.first + *number;
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  bool find_variable(std::string_view name, Operand& out) {
+    for (int at = scope_; at >= 0; at = scopes_[static_cast<size_t>(at)].parent) {
+      const Scope& here = scopes_[static_cast<size_t>(at)];
+      const auto found = here.variables.find(name);
+      if (found == here.variables.end()) continue;
+      out.kind = Operand::Kind::kVariable;
+      out.name = name;
+      out.reg = found->second;
+      return true;
+    }
+    return false;
+  }
+
+  template <class Map>
+  const typename Map::mapped_type* find_in_scopes(int from, Map Scope::*map,
+                                                  std::string_view name) const {
+    for (int at = from; at >= 0; at = scopes_[static_cast<size_t>(at)].parent) {
+      const Map& here = scopes_[static_cast<size_t>(at)].*map;
+      const auto found = here.find(name);
+      if (found != here.end()) return &found->second;
+    }
+    return nullptr;
+  }
+
+  bool resolve_labels() {
+    for (size_t i = 0; i < out_.statements.size(); ++i) {
+      Statement& statement = out_.statements[i];
+      const int from = statement_scopes_[i];
+      if (statement.opcode.starts_with("bra")) {
+        if (statement.operands.empty() || !resolve(from, statement.operands[0].name, statement)) {
+          return unknown_label(statement);
+        }
+      } else if (statement.opcode.starts_with("brx")) {
+        if (statement.operands.size() < 2) return unknown_label(statement);
+        const auto* table = find_in_scopes(from, &Scope::tables, statement.operands[1].name);
+        if (table == nullptr) return unknown_label(statement);
+        for (const std::string_view name : *table) {
+          if (!resolve(from, name, statement)) return unknown_label(statement);
+        }
+      } else if (statement.opcode.starts_with("call") && !statement.operands.empty()) {
+        Operand& last = statement.operands.back();
+        if (last.is(Operand::Kind::kSymbol)) {
+          const auto* prototype = find_in_scopes(from, &Scope::prototypes, last.name);
+          if (prototype != nullptr) {
+            last.reg = *prototype;
+            last.bits = 1;  // marks a resolved prototype
+          }
+        }
+      }
+    }
+    return true;
+  }
+
+  bool resolve(int from, std::string_view name, Statement& statement) {
+    const uint32_t* target = find_in_scopes(from, &Scope::labels, name);
+    if (target != nullptr) statement.targets.push_back(*target);
+    return target != nullptr;
+  }
+
+  bool unknown_label(const Statement& statement) {
+    error_ = {statement.position, "unknown label in " + std::string(statement.opcode)};
+    return false;
+  }
+
+  Lexer lexer_;
+  const Signature& signature_;
+  Body& out_;
+  SyntaxError& error_;
+  std::vector<Scope> scopes_;
+  std::vector<int> statement_scopes_;
+  int scope_ = -1;
+};
+
+}  // namespace
+
+uint64_t lay_out(std::vector<LocalVariable>& variables) {
+  uint64_t end = 0;
+  for (LocalVariable& variable : variables) {
+    const uint64_t align = std::max<uint64_t>(variable.align, 1);
+    end = (end + align - 1) / align * align;
+    variable.offset = end;
+    end += variable.size;
+  }
+  return end;
+}
+
+bool parse_formals(Lexer& lexer, std::vector<LocalVariable>& out, SyntaxError& error) {
+  while (!lexer.accept(')')) {
+    LocalVariable variable;
+    bool aligned = false;
+    bool pointer = false;
+    while (lexer.peek().kind == TokenKind::kWord && lexer.peek().text[0] == '.') {
+      const std::string_view word = lexer.take().text.substr(1);
+      if (word == "param") {
+        variable.space = Space::kParam;
+      } else if (word == "reg") {
+        variable.space = Space::kReg;
+      } else if (word == "align") {
+        const uint64_t value = parse_literal(lexer.take().text).bits;
+        if (!pointer) variable.align = value;  // after .ptr it is the pointed-to alignment
+        aligned |= !pointer;
+      } else if (word == "ptr") {
+        pointer = true;
+      } else if (type_of(word) != Type::kNone) {
+        variable.type = type_of(word);
+      } else if (word == "texref" || word == "samplerref" || word == "surfref") {
+        variable.type = Type::kU64;
+      }
+    }
+    variable.name = lexer.take().text;
+    variable.size = size_of(variable.type);
+    if (!aligned) variable.align = std::max<uint64_t>(variable.size, 1);
+    while (lexer.accept('[')) {
+      if (lexer.peek().kind == TokenKind::kNumber) {
+        variable.size *= parse_literal(lexer.take().text).bits;
+      }
+      if (!lexer.accept(']')) {
+        error = {lexer.peek().position, "expected ]"};
+        return false;
+      }
+    }
+    if (variable.align == 0 || variable.align > 65536 || variable.size > (1u << 20)) {
+      error = {lexer.peek().position, "a parameter of absurd size"};
+      return false;
+    }
+    out.push_back(variable);
+    if (!lexer.accept(',') && !lexer.peek().is(')')) {
+      error = {lexer.peek().position, "expected , or ) in a parameter list"};
+      return false;
+    }
+  }
+  return true;
+}
+
+bool parse_body(std::string_view text, const Signature& signature, Body& out, SyntaxError& error) {
+  return BodyParser(text, signature, out, error).parse();
+}
+
+}  // namespace vgpu::softgpu::ptx
