@@ -1,0 +1,203 @@
+// Stream-ordered memory. Each device's default pool has a fixed id; created pools are the client's.
+#include <cstring>
+
+#include "generated/stub_api.h"
+#include "stub/call.h"
+#include "stub/process.h"
+#include "wire/calls.h"
+
+namespace vgpu::stub::api {
+namespace {
+
+CUresult find_device(CUdevice ordinal, Device** device) {
+  if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
+  *device = process()->device(ordinal);
+  return *device == nullptr ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+}
+
+uint64_t default_pool(const Device& device) { return wire::default_mem_pool(device.worker_ordinal); }
+uint64_t current_pool(const Device& device) {
+  const uint64_t set = device.pool.load();
+  return set == 0 ? default_pool(device) : set;
+}
+
+// An int attribute travels widened.
+bool is_int(CUmemPool_attribute attribute) {
+  return attribute <= CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES;
+}
+
+CUresult allocate(Opcode opcode, CUdeviceptr* dptr, size_t size, uint64_t pool, bool named,
+                  CUstream stream) {
+  Call call(opcode);
+  call.stream(stream);
+  if (!call.ok()) return call.result();
+  if (dptr == nullptr || size == 0) return CUDA_ERROR_INVALID_VALUE;
+  call.put(static_cast<uint64_t>(size));
+  if (named) call.put(call.handle(HandleKind::kMemPool, pool));
+  const CUresult result = call.wait();
+  if (result != CUDA_SUCCESS) return result;
+  *dptr = call.get<uint64_t>();
+  Allocation allocation;
+  allocation.base = *dptr;
+  allocation.size = size;
+  allocation.kind = AllocationKind::kAsync;
+  allocation.context = call.context();
+  allocation.device = call.context()->device;
+  allocation.pool = pool;
+  process()->allocations.add(allocation);
+  return CUDA_SUCCESS;
+}
+
+// Locations name the program's ordinals; the wire carries the worker's.
+bool put_location(Call& call, const CUmemLocation& location) {
+  const Device* device = process()->device(location.id);
+  if (location.type != CU_MEM_LOCATION_TYPE_DEVICE || device == nullptr) return false;
+  call.put(static_cast<uint32_t>(location.type));
+  call.put(static_cast<int32_t>(device->worker_ordinal));
+  return true;
+}
+
+}  // namespace
+
+CUresult cuMemAllocAsync(CUdeviceptr* dptr, size_t bytesize, CUstream hStream) {
+  Context* context = nullptr;
+  if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
+  return allocate(Opcode::cuMemAllocAsync, dptr, bytesize, current_pool(*context->device), false,
+                  hStream);
+}
+
+CUresult cuMemAllocFromPoolAsync(CUdeviceptr* dptr, size_t bytesize, CUmemoryPool pool,
+                                 CUstream hStream) {
+  return allocate(Opcode::cuMemAllocFromPoolAsync, dptr, bytesize, as_id(pool), true, hStream);
+}
+
+CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
+  Call call(Opcode::cuMemFreeAsync);
+  call.stream(hStream);
+  if (!call.ok()) return call.result();
+  const auto allocation = process()->allocations.find(dptr);
+  if (!allocation || allocation->base != dptr) return CUDA_ERROR_INVALID_VALUE;
+  if (allocation->kind != AllocationKind::kAsync && allocation->kind != AllocationKind::kAlloc) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  if (!process()->allocations.remove(dptr)) return CUDA_ERROR_INVALID_VALUE;
+  call.put(static_cast<uint64_t>(dptr));
+  return call.send();
+}
+
+CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool_out, CUdevice dev) {
+  Device* device = nullptr;
+  if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
+  if (pool_out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *pool_out = as_handle<CUmemoryPool>(default_pool(*device));
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice dev) {
+  Device* device = nullptr;
+  if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
+  if (pool == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *pool = as_handle<CUmemoryPool>(current_pool(*device));
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool) {
+  Device* device = nullptr;
+  if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
+  Call call(Opcode::cuDeviceSetMemPool);
+  call.put(call.device(dev));
+  call.put(call.handle(HandleKind::kMemPool, pool));
+  const CUresult result = call.finish();
+  if (result == CUDA_SUCCESS) device->pool = as_id(pool);
+  return result;
+}
+
+CUresult cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* poolProps) {
+  Call call(Opcode::cuMemPoolCreate);
+  if (!call.ok()) return call.result();
+  if (pool == nullptr || poolProps == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  Device* device = process()->device(poolProps->location.id);
+  if (poolProps->location.type != CU_MEM_LOCATION_TYPE_DEVICE) {
+    return unsupported("cuMemPoolCreate on host memory");
+  }
+  if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (poolProps->handleTypes != CU_MEM_HANDLE_TYPE_NONE) {
+    return unsupported("cuMemPoolCreate with shareable handles");
+  }
+  const uint64_t id = call.create(HandleKind::kMemPool);
+  wire::MemPoolProps props{};
+  props.alloc_type = poolProps->allocType;
+  props.location_type = poolProps->location.type;
+  props.location_id = device->worker_ordinal;
+  props.max_size = poolProps->maxSize;
+  props.usage = poolProps->usage;
+  call.put(id);
+  call.put(props);
+  const CUresult result = call.wait();
+  if (result != CUDA_SUCCESS) return result;
+  process()->pools.find(id)->device = device;
+  *pool = as_handle<CUmemoryPool>(id);
+  return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolDestroy(CUmemoryPool pool) {
+  Call call(Opcode::cuMemPoolDestroy);
+  if (!call.ok()) return call.result();
+  if (as_id(pool) == 0) return CUDA_ERROR_INVALID_VALUE;
+  call.put(call.destroy(HandleKind::kMemPool, pool));
+  for (const auto& device : process()->devices) {
+    uint64_t destroyed = as_id(pool);
+    device->pool.compare_exchange_strong(destroyed, 0);
+  }
+  return call.finish();
+}
+
+CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attr, void* value) {
+  Call call(Opcode::cuMemPoolSetAttribute);
+  if (!call.ok()) return call.result();
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  uint64_t wide = 0;
+  std::memcpy(&wide, value, is_int(attr) ? sizeof(int) : sizeof wide);
+  call.put(call.handle(HandleKind::kMemPool, pool));
+  call.put(static_cast<uint32_t>(attr));
+  call.put(wide);
+  return call.finish();
+}
+
+CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attr, void* value) {
+  Call call(Opcode::cuMemPoolGetAttribute);
+  if (!call.ok()) return call.result();
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  call.put(call.handle(HandleKind::kMemPool, pool));
+  call.put(static_cast<uint32_t>(attr));
+  const CUresult result = call.wait();
+  const auto wide = call.get<uint64_t>();
+  if (result == CUDA_SUCCESS) std::memcpy(value, &wide, is_int(attr) ? sizeof(int) : sizeof wide);
+  return result;
+}
+
+CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc* map, size_t count) {
+  Call call(Opcode::cuMemPoolSetAccess);
+  if (!call.ok()) return call.result();
+  if (map == nullptr && count != 0) return CUDA_ERROR_INVALID_VALUE;
+  call.put(call.handle(HandleKind::kMemPool, pool));
+  call.put(static_cast<uint32_t>(count));
+  for (size_t i = 0; i < count; ++i) {
+    if (!put_location(call, map[i].location)) return CUDA_ERROR_INVALID_DEVICE;
+    call.put(static_cast<uint32_t>(map[i].flags));
+  }
+  return call.wait();
+}
+
+CUresult cuMemPoolGetAccess(CUmemAccess_flags* flags, CUmemoryPool memPool, CUmemLocation* location) {
+  Call call(Opcode::cuMemPoolGetAccess);
+  if (!call.ok()) return call.result();
+  if (flags == nullptr || location == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  call.put(call.handle(HandleKind::kMemPool, memPool));
+  if (!put_location(call, *location)) return CUDA_ERROR_INVALID_DEVICE;
+  const CUresult result = call.wait();
+  if (result == CUDA_SUCCESS) *flags = static_cast<CUmemAccess_flags>(call.get<uint32_t>());
+  return result;
+}
+
+}  // namespace vgpu::stub::api
