@@ -40,7 +40,11 @@ void Context::activate() {
             {CU_LIMIT_DEV_RUNTIME_SYNC_DEPTH, 2},
             {CU_LIMIT_DEV_RUNTIME_PENDING_LAUNCH_COUNT, 2048},
             {CU_LIMIT_MAX_L2_FETCH_GRANULARITY, 64},
-            {CU_LIMIT_PERSISTING_L2_CACHE_SIZE, 0}};
+            {CU_LIMIT_PERSISTING_L2_CACHE_SIZE, 0},
+            {CU_LIMIT_SHMEM_SIZE, 0},
+            // Graphics interoperation: off. cuBLASLt asks, and takes an error for a broken device.
+            {CU_LIMIT_CIG_ENABLED, 0},
+            {CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED, 0}};
   fault = CUDA_SUCCESS;
   legacy = std::make_shared<Stream>(driver().contexts.find(id), 0, 0);
   legacy->number = driver().serial++;
@@ -310,7 +314,9 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
   if (!current) return current.error();
   const std::lock_guard lock(current->mutex);
   const auto found = current->limits.find(limit);
-  if (found == current->limits.end()) return CUDA_ERROR_UNSUPPORTED_LIMIT;
+  if (found == current->limits.end() || limit >= CU_LIMIT_SHMEM_SIZE) {
+    return CUDA_ERROR_UNSUPPORTED_LIMIT;
+  }
   if (limit == CU_LIMIT_MALLOC_HEAP_SIZE && current->heap_size != 0) {
     return CUDA_ERROR_INVALID_VALUE;  // too late: the heap is in use
   }

@@ -94,28 +94,40 @@ CUresult choose_image(const void* pointer, Chosen& chosen, std::string& error) {
 }
 
 // Names and layouts only: nothing of such code is ever executed.
-CUresult code_of_elves(const std::vector<Bytes>& elves, Code& code, std::string& error) {
-  for (const Bytes& elf : elves) {
+void add_directory(const image::Directory& directory, Code& code) {
+  for (const auto& info : directory.kernels) {
+    ptx::Kernel kernel;
+    kernel.name = info.name;
+    kernel.parameter_bytes = info.parameter_bytes;
+    for (const auto& parameter : info.parameters) {
+      kernel.parameters.push_back({parameter.offset, parameter.size, 1});
+    }
+    kernel.registers = 32;
+    kernel.target = capability();
+    code.kernels.push_back(std::move(kernel));
+  }
+  for (const auto& info : directory.globals) {
+    ptx::Variable variable;
+    variable.name = info.name;
+    variable.size = info.size;
+    code.variables.push_back(std::move(variable));
+  }
+}
+
+CUresult code_of_names(const Chosen& chosen, std::shared_ptr<Code>& out, std::string& error) {
+  auto code = std::make_shared<Code>();
+  for (const Bytes& elf : chosen.elves) {
     const auto directory = image::elf_directory(elf, error);
     if (!directory) return CUDA_ERROR_INVALID_IMAGE;
-    for (const auto& info : directory->kernels) {
-      ptx::Kernel kernel;
-      kernel.name = info.name;
-      kernel.parameter_bytes = info.parameter_bytes;
-      for (const auto& parameter : info.parameters) {
-        kernel.parameters.push_back({parameter.offset, parameter.size, 1});
-      }
-      kernel.registers = 32;
-      kernel.target = capability();
-      code.kernels.push_back(std::move(kernel));
-    }
-    for (const auto& info : directory->globals) {
-      ptx::Variable variable;
-      variable.name = info.name;
-      variable.size = info.size;
-      code.variables.push_back(std::move(variable));
-    }
+    add_directory(*directory, *code);
   }
+  for (const Bytes& text : chosen.texts) {
+    const auto directory = image::ptx_directory(text_of(text), error);
+    if (!directory) return CUDA_ERROR_INVALID_PTX;
+    add_directory(*directory, *code);
+  }
+  code->index();
+  out = std::move(code);
   return CUDA_SUCCESS;
 }
 
@@ -139,11 +151,8 @@ CUresult code_of_texts(std::span<const std::string_view> texts, std::shared_ptr<
 CUresult load_code(const void* pointer, std::shared_ptr<Code>& out, std::string& error) {
   Chosen chosen;
   CUresult result = choose_image(pointer, chosen, error);
-  if (result == CUDA_SUCCESS && !chosen.elves.empty()) {
-    auto code = std::make_shared<Code>();
-    result = code_of_elves(chosen.elves, *code, error);
-    code->index();
-    out = std::move(code);
+  if (result == CUDA_SUCCESS && driver().config.skip_sass) {
+    result = code_of_names(chosen, out, error);
   } else if (result == CUDA_SUCCESS) {
     std::vector<std::string_view> texts;
     for (const Bytes& text : chosen.texts) {

@@ -205,9 +205,7 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
   const auto module = kernel.function->module.lock();
   if (!module) return;
   const auto start = std::chrono::steady_clock::now();
-  if (state.config.skip_sass) {
-    state.skipped_launches.fetch_add(1, std::memory_order_relaxed);
-  } else {
+  if (!state.config.skip_sass) {
     state.launches.fetch_add(1, std::memory_order_relaxed);
     ptx::Launch launch;
     launch.instance = &module->instance;
@@ -241,6 +239,20 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
 namespace api {
 namespace {
 
+CUresult prepare_launch(KernelOperation& kernel, const Stream& stream, void** parameters,
+                        void** extra, const CUlaunchAttribute* attributes,
+                        unsigned attribute_count) {
+  const auto module = kernel.function->module.lock();
+  if (!module || module->context != stream.context) return CUDA_ERROR_INVALID_HANDLE;
+  if (const CUresult result = apply_attributes(kernel, attributes, attribute_count)) return result;
+  if (const CUresult result = check_launch(kernel, stream.context->device)) return result;
+  if (const CUresult result =
+          pack_parameters(*kernel.function, parameters, extra, kernel.parameters)) {
+    return result;
+  }
+  return prepare_kernel(*kernel.function);
+}
+
 CUresult launch(CUfunction handle, KernelOperation kernel, CUstream stream_handle,
                 void** parameters, void** extra, const CUlaunchAttribute* attributes,
                 unsigned attribute_count) {
@@ -251,15 +263,14 @@ CUresult launch(CUfunction handle, KernelOperation kernel, CUstream stream_handl
   if (const CUresult result = find_function(stream->context, handle, kernel.function)) {
     return result;
   }
-  const auto module = kernel.function->module.lock();
-  if (!module || module->context != stream->context) return CUDA_ERROR_INVALID_HANDLE;
-  if (const CUresult result = apply_attributes(kernel, attributes, attribute_count)) return result;
-  if (const CUresult result = check_launch(kernel, stream->context->device)) return result;
   if (const CUresult result =
-          pack_parameters(*kernel.function, parameters, extra, kernel.parameters)) {
+          prepare_launch(kernel, *stream, parameters, extra, attributes, attribute_count)) {
+    log(LogLevel::kInfo, "launch of %s refused with %d: grid %u %u %u, block %u %u %u, shared %u",
+        kernel.function->kernel().name.c_str(), result, kernel.grid.x, kernel.grid.y, kernel.grid.z,
+        kernel.block.x, kernel.block.y, kernel.block.z, kernel.shared_bytes);
     return result;
   }
-  if (const CUresult result = prepare_kernel(*kernel.function)) return result;
+  if (driver().config.skip_sass) driver().skipped_launches.fetch_add(1, std::memory_order_relaxed);
   return issue(stream, std::move(kernel));
 }
 
