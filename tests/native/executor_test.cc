@@ -349,7 +349,8 @@ TEST(the_quota_holds_and_frees_count_at_once) {
   Session session(1 << 20);
   const uint64_t all = session.allocate(1 << 20);
   CHECK_EQ(session.result(Opcode::cuMemAlloc_v2, Payload(uint64_t{1})), CUDA_ERROR_OUT_OF_MEMORY);
-  auto info = session.call(Opcode::cuMemGetInfo_v2).reader();
+  const Reply left = session.call(Opcode::cuMemGetInfo_v2);
+  auto info = left.reader();
   CHECK_EQ(info.get<uint64_t>(), 0u);
   CHECK_EQ(info.get<uint64_t>(), uint64_t{1} << 20);
   uint64_t last = all;
@@ -418,10 +419,9 @@ TEST(a_captured_graph_replays) {
   CHECK_EQ(end.header.result, 0);
   const auto graph = end.reader().get<uint64_t>();
   CHECK_EQ(graph, id(wire::HandleKind::kGraph, 1));
-  auto nodes =
-      session
-          .call(Opcode::cuGraphGetNodes, Payload(graph, id(wire::HandleKind::kGraphNode, 1), 10u))
-          .reader();
+  const Reply shown = session.call(Opcode::cuGraphGetNodes,
+                                   Payload(graph, id(wire::HandleKind::kGraphNode, 1), 10u));
+  auto nodes = shown.reader();
   CHECK_EQ(nodes.get<uint64_t>(), 1u);
   CHECK_EQ(nodes.get<uint32_t>(), 1u);
   CHECK_EQ(session.result(Opcode::cuGraphInstantiateWithFlags, Payload(exec, graph, uint64_t{0})),
