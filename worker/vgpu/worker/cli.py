@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -174,6 +175,7 @@ def worker(context: click.Context, /, **options: Any) -> None:
     """
     if options["die_with_parent"]:
         _die_with_parent()
+    _keep_descriptors_from_executors()
     configure_logs(options["log_format"], options["log_level"])
     try:
         _run(context, options)
@@ -289,6 +291,14 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent or parent == 1:
         sys.exit(1)  # it died before we asked to be told
+
+
+def _keep_descriptors_from_executors() -> None:
+    """What we inherited (--ready-fd, a shell's pipes) is not theirs, and uvloop closes nothing."""
+    for entry in Path("/proc/self/fd").iterdir():
+        if int(entry.name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(entry.name), False)
 
 
 def _fail(error: Exception, status: int) -> None:

@@ -43,8 +43,6 @@ class BindRequest:
     """What an executor needs to serve one session."""
 
     token: bytes
-    command: str
-    bulk: str
     server_public: str
     server_secret: str
     client_public: str
@@ -52,6 +50,8 @@ class BindRequest:
     devices: Sequence[int]
     disable_features: Sequence[str]
     silence_timeout_ms: int
+    command: str = ""  # URLs to bind
+    bulk: str = ""
 
     def fields(self) -> dict[str, Any]:
         """The map that travels."""
@@ -150,7 +150,12 @@ class ExecutorProcess:
             raise ExecutorError(self._kill_reason) from error
 
     async def bind(self, request: BindRequest) -> control.Bound:
-        """Gives it its session; returns the endpoints it listens on."""
+        """Gives it its session; returns the endpoints it listens on.
+
+        After an ExecutorError it is still there, and another bind with other endpoints may succeed.
+        """
+        if self._bound.done():
+            self._bound = asyncio.get_running_loop().create_future()
         await self._send(request.fields())
         try:
             async with asyncio.timeout(BIND_SECONDS):
@@ -203,11 +208,7 @@ class ExecutorProcess:
         elif kind == "bound":
             _resolve(self._bound, control.Bound.read(message))
         elif kind == "error":
-            text = control.Refusal.read(message).message or "unnamed error"
-            self.end_reason = text
-            waiting = self._bound if self._ready.done() else self._ready
-            if not waiting.done():
-                waiting.set_exception(ExecutorError(text))
+            self._fail(control.Refusal.read(message).message or "unnamed error")
         elif kind == "began":
             self.began.set()
         elif kind == "statistics":
@@ -218,6 +219,15 @@ class ExecutorProcess:
             self._log.debug("session ended", reason=ended.reason, clean=ended.clean)
         else:
             self._log.warning("unknown message of an executor", t=str(kind)[:64])
+
+    def _fail(self, text: str) -> None:
+        if not self._ready.done():
+            self.end_reason = text  # it exits next
+            self._ready.set_exception(ExecutorError(text))
+        elif not self._bound.done():
+            self._bound.set_exception(ExecutorError(text))
+        else:
+            self._log.warning("late error of an executor", error=text)
 
     async def _relay_log(self) -> None:
         assert self._process.stderr is not None

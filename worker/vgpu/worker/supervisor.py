@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -27,7 +27,7 @@ from vgpu.worker.addresses import ControlAddress, SessionEndpoints, with_any_hos
 from vgpu.worker.config import WorkloadConfig
 from vgpu.worker.devices import probe, select_devices, shown_devices
 from vgpu.worker.drivers import DriverChoice
-from vgpu.worker.errors import WorkerError
+from vgpu.worker.errors import ExecutorError, WorkerError
 from vgpu.worker.executor_process import BindRequest, ExecutorProcess
 from vgpu.worker.keys import make_pair
 from vgpu.worker.ledger import Ledger
@@ -38,10 +38,11 @@ from vgpu.worker.zap import KeyGuard
 
 # Requests in progress at once; a client has one outstanding, so this many clients attach together.
 MAX_REQUESTS = 256
+BIND_ATTEMPTS = 3
 # A client connects to its executor right after `bound`; one that does not is gone.
 BEGIN_SECONDS = 30.0
 # How long `end` waits for an executor that is just exiting, so that the client learns why.
-END_SECONDS = 2.0
+END_SECONDS = 1.0
 
 # Variables that act when a driver or the software GPU starts, and may come from a client. A session
 # that sets one gets an executor of its own instead of a warm one.
@@ -328,28 +329,24 @@ class Supervisor:
         token = secrets.token_bytes(16)
         encrypted = self._options.keys is not None
         public, secret = make_pair() if encrypted else ("", "")
-        command, bulk = self._endpoints.take()
+        order = BindRequest(
+            token=token,
+            server_public=public,
+            server_secret=secret,
+            client_public=request.client_public if encrypted else "",
+            environment=request.environment,
+            devices=self._ordinals,
+            disable_features=sorted(self._config.disable_features),
+            silence_timeout_ms=int(self._options.grace_seconds * 1000),
+        )
+        executor = await self._pool.acquire(environment)
         try:
-            executor = await self._pool.acquire(environment)
-            bound = await executor.bind(
-                BindRequest(
-                    token=token,
-                    command=command,
-                    bulk=bulk,
-                    server_public=public,
-                    server_secret=secret,
-                    client_public=request.client_public if encrypted else "",
-                    environment=request.environment,
-                    devices=self._ordinals,
-                    disable_features=sorted(self._config.disable_features),
-                    silence_timeout_ms=int(self._options.grace_seconds * 1000),
-                )
-            )
+            bound, urls = await self._bind_endpoints(executor, order)
         except BaseException:
-            self._endpoints.give_back(command, bulk)
+            executor.close("its session could not be bound")
             raise
         session.executor = executor
-        self._group.create_task(self._watch_session(session, executor, (command, bulk)))
+        self._group.create_task(self._watch_session(executor, urls))
         _log.info(
             "session bound",
             client=session.name,
@@ -366,9 +363,24 @@ class Supervisor:
             "executor": executor.pid,
         }
 
-    async def _watch_session(
-        self, session: Session, executor: ExecutorProcess, urls: tuple[str, str]
-    ) -> None:
+    async def _bind_endpoints(
+        self, executor: ExecutorProcess, order: BindRequest
+    ) -> tuple[control.Bound, tuple[str, str]]:
+        """Binds on free ports; another program may take one between our look and the bind."""
+        for attempt in range(1, BIND_ATTEMPTS + 1):
+            urls = self._endpoints.take()
+            try:
+                return await executor.bind(replace(order, command=urls[0], bulk=urls[1])), urls
+            except BaseException as error:
+                self._endpoints.give_back(*urls)
+                if not (isinstance(error, ExecutorError) and executor.alive):
+                    raise
+                if attempt == BIND_ATTEMPTS:
+                    raise
+                _log.warning("cannot bind a session", urls=urls, error=str(error))
+        raise AssertionError("unreachable")
+
+    async def _watch_session(self, executor: ExecutorProcess, urls: tuple[str, str]) -> None:
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEGIN_SECONDS):
