@@ -67,6 +67,7 @@ class ZmqSocket {
 
   void close(int linger_ms);
   [[nodiscard]] bool is_open() const { return handle_ != nullptr; }
+  [[nodiscard]] void* native() const { return handle_; }
   [[nodiscard]] const ZmqContext& context() const { return *context_; }
 
  private:

@@ -33,6 +33,8 @@ enum Opcode : uint16_t {
   kCount = 2,     // async: {uint32 sequence} must follow the thread's last one
   kUpload = 3,    // {uint64 transfer}: replies with the sum of its bytes
   kDownload = 4,  // {uint64 transfer, uint64 size}: sends (transfer + i) & 0xff, then replies
+  kDiscard = 6,   // {uint64 transfer}: replies once it is there
+  kProduce = 7,   // {uint64 transfer, uint64 size}: sends the same zeros every time, then replies
   kReport = 5,    // replies {uint64 counted, uint64 out of order}
 };
 
@@ -46,6 +48,7 @@ class Server {
     };
     events.allocate_bulk = [this](uint64_t transfer, uint64_t size) {
       auto& data = uploads_[transfer];
+      if (spare_.size() == size + 1) data = std::move(spare_);  // warm pages, as staging has
       data.resize(size + 1);  // an empty transfer has an address too
       return data.data();
     };
@@ -137,6 +140,25 @@ class Server {
         answer(command, {}, link_->bulk_sent());
         return true;
       }
+      case kDiscard: {
+        const auto transfer = in.get<uint64_t>();
+        if (!arrived_[transfer]) return false;
+        arrived_.erase(transfer);
+        spare_ = std::move(uploads_[transfer]);
+        uploads_.erase(transfer);
+        answer(command, {});
+        return true;
+      }
+      case kProduce: {
+        const auto transfer = in.get<uint64_t>();
+        const auto size = in.get<uint64_t>();
+        if (!produced_ || produced_->size() != size) {
+          produced_ = std::make_shared<std::vector<std::byte>>(size);
+        }
+        link_->send_bulk(transfer, produced_, produced_->data(), size);
+        answer(command, {}, link_->bulk_sent());
+        return true;
+      }
       case kReport: {
         const uint64_t report[2] = {counted, disorder_};
         answer(command, std::as_bytes(std::span(report)));
@@ -163,6 +185,8 @@ class Server {
   std::map<uint64_t, std::vector<std::byte>> uploads_;
   std::map<uint64_t, bool> arrived_;
   std::map<uint32_t, uint32_t> last_;
+  std::vector<std::byte> spare_;
+  std::shared_ptr<std::vector<std::byte>> produced_;
   uint64_t disorder_ = 0;
 };
 
