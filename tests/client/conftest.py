@@ -1,0 +1,23 @@
+"""Native files for the tests that run programs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vgpu.client.errors import ClientError
+from vgpu.client.paths import find_native_files
+
+
+@pytest.fixture(scope="session")
+def native_files() -> Path:
+    """The native files under test; without them a test is skipped, saying how to get them."""
+    try:
+        native = find_native_files()
+    except ClientError as error:
+        pytest.skip(str(error))
+    for path in (native.executor, native.software_driver):
+        if not path.is_file():
+            pytest.skip(f"no {path}: build it, or set VGPU_NATIVE_DIR")
+    os.environ["VGPU_NATIVE_DIR"] = str(native.root)
+    return native.root
