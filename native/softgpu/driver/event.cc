@@ -67,7 +67,7 @@ CUresult record(CUevent handle, CUstream stream_handle, unsigned flags) {
     pair.event->capture = nullptr;
     pair.event->captured_tail.clear();
   }
-  submit(pair.stream, [completion] { completion->complete(); }, Place::kCallerIfIdle, true);
+  submit_record(pair.stream, std::move(completion));
   return CUDA_SUCCESS;
 }
 

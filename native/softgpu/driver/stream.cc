@@ -101,9 +101,10 @@ void Stream::work() {
     tasks_.pop_front();
     lock.unlock();
     for (const Fence& fence : task.after) fence.wait();
-    if (task.always || context->fault == CUDA_SUCCESS) task.run();
+    if (task.run && (task.always || context->fault == CUDA_SUCCESS)) task.run();
     lock.lock();
     ++completed_;
+    if (task.completion) task.completion->complete();
     completed_changed_.notify_all();
   }
 }
@@ -127,26 +128,48 @@ std::shared_ptr<Stream> make_stream(const std::shared_ptr<Context>& context, uns
   return stream;
 }
 
+namespace {
+
+// Fills in what the default-stream rules put before the task. Requires Context::submission.
+void order(const std::shared_ptr<Stream>& stream, Task& task) {
+  const Context& context = *stream->context;
+  const auto after = [&](const std::shared_ptr<Stream>& other) {
+    if (other && other != stream && !other->idle()) task.after.push_back(other->fence());
+  };
+  if (stream == context.legacy) {
+    for (const auto& one : context.blocking) after(one.lock());
+  } else if (stream->blocking()) {
+    after(context.legacy);
+  }
+}
+
+}  // namespace
+
 Fence submit(const std::shared_ptr<Stream>& stream, std::function<void()> run, Place place,
              bool always) {
   Context& context = *stream->context;
-  Task task{std::move(run), {}, always};
+  Task task{std::move(run), {}, always, nullptr};
   {
     const std::lock_guard lock(context.submission);
-    const auto after = [&](const std::shared_ptr<Stream>& other) {
-      if (other && other != stream && !other->idle()) task.after.push_back(other->fence());
-    };
-    if (stream == context.legacy) {
-      for (const auto& one : context.blocking) after(one.lock());
-    } else if (stream->blocking()) {
-      after(context.legacy);
-    }
+    order(stream, task);
     if (place == Place::kStream || !task.after.empty() || !stream->idle()) {
       return {stream, stream->push(std::move(task))};
     }
   }
   if (always || context.fault == CUDA_SUCCESS) task.run();
   return {};
+}
+
+void submit_record(const std::shared_ptr<Stream>& stream, std::shared_ptr<Completion> completion) {
+  const std::lock_guard lock(stream->context->submission);
+  Task task;
+  task.completion = std::move(completion);
+  order(stream, task);
+  if (task.after.empty() && stream->idle()) {
+    task.completion->complete();
+  } else {
+    stream->push(std::move(task));
+  }
 }
 
 CUresult finish(const Fence& fence, Context& context) {

@@ -19,6 +19,7 @@ struct Capture;
 struct Node;
 
 class Stream;
+class Completion;
 // A point in a stream's work.
 struct Fence {
   std::shared_ptr<Stream> stream;
@@ -31,6 +32,9 @@ struct Task {
   std::function<void()> run;
   std::vector<Fence> after;
   bool always = false;  // runs even when the context has failed (completions must come)
+  // Completed in one step with the stream's own progress, so that no query sees one without the
+  // other.
+  std::shared_ptr<Completion> completion;
 };
 
 class Stream : public std::enable_shared_from_this<Stream> {
@@ -75,6 +79,8 @@ enum class Place {
 // Orders `run` after what the default-stream rules say. Returns where it will be done.
 Fence submit(const std::shared_ptr<Stream>& stream, std::function<void()> run,
              Place place = Place::kStream, bool always = false);
+// Completes `completion` when all that was submitted before is done.
+void submit_record(const std::shared_ptr<Stream>& stream, std::shared_ptr<Completion> completion);
 // Waits, then reports the context's sticky error.
 CUresult finish(const Fence& fence, Context& context);
 std::shared_ptr<Stream> make_stream(const std::shared_ptr<Context>& context, unsigned flags,
