@@ -34,7 +34,7 @@ inline Buffer from_hex(const char* digits) {
 }
 
 template <typename T>
-inline void put(Buffer& to, const T& value) {
+[[gnu::noinline]] inline void put(Buffer& to, const T& value) {
   to.resize(to.size() + sizeof(T));
   std::memcpy(to.data() + to.size() - sizeof(T), &value, sizeof(T));
 }

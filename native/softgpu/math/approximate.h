@@ -12,6 +12,9 @@ inline namespace VGPU_MATH_VARIANT {
 namespace approximate {
 
 constexpr double kLn2 = 0.69314718055994530942;
+// 1.5 * 2^52: added to a small integer, its low bits are that integer. A conversion that
+// vectorises.
+constexpr double kIntegerBits = 6755399441055744.0;
 
 // Horner's scheme with the highest power first.
 template <typename... Rest>
@@ -36,14 +39,15 @@ inline double power_of_two(double x) {
 // Quadrant and remainder of an angle. The remainder is exact to 2^-53 of the angle, and bounded for
 // any.
 struct Angle {
-  double remainder;  // in [-pi/4, pi/4]
-  double quadrant;   // 0, 1, 2 or 3
+  double remainder;   // in [-pi/4, pi/4]
+  uint64_t quadrant;  // its two low bits
 };
 inline Angle reduce(float x) {
   constexpr double kTwoOverPi = 0.63661977236758134308, kHalfPi = 1.57079632679489661923;
   const double turns = static_cast<double>(x) * kTwoOverPi;
   const double whole = __builtin_nearbyint(turns);
-  return {(turns - whole) * kHalfPi, whole - 4.0 * __builtin_floor(whole * 0.25)};
+  const double quadrant = whole - 4.0 * __builtin_floor(whole * 0.25);
+  return {(turns - whole) * kHalfPi, bits_of(quadrant + kIntegerBits)};
 }
 inline double sine_kernel(double r) {
   const double s = r * r;
@@ -53,10 +57,10 @@ inline double cosine_kernel(double r) {
   const double s = r * r;
   return polynomial(s, -1.0 / 3628800, 1.0 / 40320, -1.0 / 720, 1.0 / 24, -0.5, 1.0);
 }
-inline double sine_of(double remainder, double quadrant) {
+inline double sine_of(double remainder, uint64_t quadrant) {
   const double sine = sine_kernel(remainder), cosine = cosine_kernel(remainder);
-  const double value = quadrant == 1.0 || quadrant == 3.0 ? cosine : sine;
-  return quadrant >= 2.0 ? -value : value;
+  const double value = (quadrant & 1) != 0 ? cosine : sine;
+  return as_f64(bits_of(value) ^ ((quadrant & 2) << 62));
 }
 
 }  // namespace approximate
@@ -95,8 +99,8 @@ inline float sin_approx(float x) {
 }
 inline float cos_approx(float x) {
   const approximate::Angle angle = approximate::reduce(x);
-  const double quadrant = angle.quadrant == 3.0 ? 0.0 : angle.quadrant + 1.0;
-  return canonical(static_cast<float>(approximate::sine_of(angle.remainder, quadrant)));
+  const double value = approximate::sine_of(angle.remainder, angle.quadrant + 1);
+  return canonical(static_cast<float>(value));
 }
 
 // tanh.approx: -0 gives -0. Bound: relative 2^-11.

@@ -13,20 +13,14 @@ inline namespace VGPU_MATH_VARIANT {
 
 // --- Single precision: add, sub, mul, fma, div, rcp, sqrt ---
 
-// In round-down an exact zero sum is -0 unless both terms are +0.
-inline float zero_sum_down(float sum, bool any_negative) {
-  return sum == 0.0f ? as_f32(any_negative ? 0x80000000u : 0u) : sum;
-}
-
 template <Rounding R = Rounding::kNearest>
 inline float add(float a, float b) {
   if constexpr (R == Rounding::kNearest) return canonical(a + b);
   const double sum = sum_to_odd(a, b);
-  if constexpr (R == Rounding::kDown) {
-    const float rounded = narrow<R>(sum);
-    return sum == 0 ? zero_sum_down(rounded, is_negative(a) || is_negative(b)) : rounded;
-  }
-  return narrow<R>(sum);
+  const float rounded = narrow<R>(sum);
+  if constexpr (R != Rounding::kDown) return rounded;
+  // Round-down makes an exact zero sum -0 unless both terms are +0.
+  return sum == 0 ? as_f32((bits_of(a) | bits_of(b)) & 0x80000000) : rounded;
 }
 template <Rounding R = Rounding::kNearest>
 inline float sub(float a, float b) {
@@ -43,10 +37,9 @@ inline float fma(float a, float b, float c) {
   const double product = static_cast<double>(a) * static_cast<double>(b);
   const double sum = sum_to_odd(product, c);
   const float rounded = narrow<R>(sum);
-  if constexpr (R == Rounding::kDown) {
-    return sum == 0 ? zero_sum_down(rounded, is_negative(product) || is_negative(c)) : rounded;
-  }
-  return rounded;
+  if constexpr (R != Rounding::kDown) return rounded;
+  const auto product_sign = static_cast<uint32_t>(bits_of(product) >> 32);
+  return sum == 0 ? as_f32((product_sign | bits_of(c)) & 0x80000000) : rounded;
 }
 // Quotients and roots of 24-bit numbers lie further than 2^-52 from any 25-bit number that they do
 // not equal, so rounding the double result again is correct in every mode.

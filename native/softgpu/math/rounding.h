@@ -53,9 +53,9 @@ inline double sum_to_odd(double a, double b) {
   const double error = (a - (sum - b_part)) + (b - b_part);
   const uint64_t bits = bits_of(sum);
   // Towards the error: away from zero if it has the sign of the sum. False for NaN (infinities).
-  const bool inexact = error > 0 || error < 0;
-  const uint64_t step = (error > 0) == (sum > 0) ? 1 : ~uint64_t{0};
-  return as_f64(inexact && (bits & 1) == 0 ? bits + step : bits);
+  const bool inexact = __builtin_fabs(error) > 0;
+  const uint64_t step = 1 - 2 * ((bits_of(error) ^ bits) >> 63);
+  return as_f64(bits + (inexact && (bits & 1) == 0 ? step : 0));
 }
 
 // Double to single.
@@ -65,19 +65,15 @@ inline float narrow(double value) {
   if constexpr (R == Rounding::kNearest) return canonical(nearest);
   const double back = nearest;
   const uint32_t bits = bits_of(nearest);
-  const bool positive = value > 0;
   // Bits count magnitude, so one more is away from zero. Overflow works out: the bits before
   // infinity are the largest finite number.
-  if constexpr (R == Rounding::kUp) {
-    return canonical(as_f32(back < value ? (positive ? bits + 1 : bits - 1) : bits));
-  } else if constexpr (R == Rounding::kDown) {
-    return canonical(as_f32(back > value ? (positive ? bits - 1 : bits + 1) : bits));
-  } else if constexpr (R == Rounding::kZero) {
-    const bool beyond = positive ? back > value : back < value;
-    return canonical(as_f32(beyond ? bits - 1 : bits));
-  } else {
-    static_assert(R != Rounding::kAway, "PTX has no .rna to single precision");
+  const uint32_t up = value > 0 ? 1u : ~0u;
+  if constexpr (R == Rounding::kUp) return canonical(as_f32(bits + (back < value ? up : 0)));
+  if constexpr (R == Rounding::kDown) return canonical(as_f32(bits - (back > value ? up : 0)));
+  if constexpr (R == Rounding::kZero) {
+    return canonical(as_f32(bits - (__builtin_fabs(back) > __builtin_fabs(value) ? 1u : 0u)));
   }
+  static_assert(R != Rounding::kAway, "PTX has no .rna to single precision");
 }
 
 // Double to single, to odd, for a second rounding to a smaller format.
@@ -85,10 +81,9 @@ inline float narrow_to_odd(double value) {
   const float nearest = static_cast<float>(value);
   const double back = nearest;
   const uint32_t bits = bits_of(nearest);
-  const bool beyond = value > 0 ? back > value : back < value;
-  const bool inexact = back != value && value == value;
-  const uint32_t truncated = beyond ? bits - 1 : bits;
-  return as_f32(inexact ? truncated | 1 : bits);
+  const uint32_t beyond = __builtin_fabs(back) > __builtin_fabs(value) ? 1 : 0;
+  const bool inexact = back < value || back > value;
+  return as_f32((bits - beyond) | (inexact ? 1u : 0u));
 }
 
 // To an integral value in the same format.
