@@ -55,7 +55,7 @@ class ClientLinkImpl final : public ClientLink {
       return lost_reply(lost() ? lost_reason() : "the record is longer than a record may be");
     }
     session_->counters.round_trips.fetch_add(1, std::memory_order_relaxed);
-    ReplyTable::wait(*waiter);
+    session_->replies.wait(*waiter);
     return std::move(waiter->reply);
   }
 

@@ -57,7 +57,7 @@ class InprocChannel final : public Channel {
   }
 
   void wait(int timeout_ms) override {
-    if (spin_until([this] { return take_signal(); }) || timeout_ms == 0) return;
+    if (spinner_.until([this] { return take_signal(); }) || timeout_ms == 0) return;
     std::unique_lock lock(mine_->mutex);
     mine_->parked = true;
     auto news = [this] { return take_signal(); };
@@ -97,6 +97,7 @@ class InprocChannel final : public Channel {
   std::shared_ptr<Inbox> mine_;
   std::shared_ptr<Inbox> theirs_;
   bool closed_ = false;
+  Spinner spinner_;
 };
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "transport/reply_table.h"
 
-#include "transport/spin.h"
-
 namespace vgpu::transport {
 
 Reply lost_reply(std::string reason) {
@@ -26,7 +24,7 @@ uint32_t ReplyTable::add(std::shared_ptr<Waiter>& waiter) {
 
 void ReplyTable::wait(Waiter& waiter) {
   auto done = [&waiter] { return waiter.done.load(std::memory_order_acquire) != 0; };
-  if (spin_until(done)) return;
+  if (spinner_.until(done)) return;
   while (!done()) waiter.done.wait(0, std::memory_order_acquire);
 }
 

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "transport/client_link.h"
+#include "transport/spin.h"
 
 namespace vgpu::transport {
 
@@ -27,7 +28,7 @@ class ReplyTable {
   // Any thread: a new call number and where its reply will be put. After fail() it is done at once.
   uint32_t add(std::shared_ptr<Waiter>& waiter);
   // Spins briefly, then sleeps, until the reply is there.
-  static void wait(Waiter& waiter);
+  void wait(Waiter& waiter);
   // Nobody waits for this call any more.
   void remove(uint32_t call);
 
@@ -50,6 +51,7 @@ class ReplyTable {
   uint32_t next_ = 1;
   bool failed_ = false;
   std::string reason_;
+  Spinner spinner_;
   std::deque<Held> held_;  // transport thread only
 };
 

@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "transport/spin.h"
-
 namespace vgpu::transport {
 
 ZmqLanes::ZmqLanes(std::array<ZmqSocket, 2> sockets, std::array<ZmqMonitor, 2> monitors)
@@ -78,7 +76,7 @@ void ZmqLanes::park(int timeout_ms) {
   const auto look = [&polled](int timeout) {
     return poll(polled.data(), polled.size(), timeout) != 0;
   };
-  if (!spin_until([&look] { return look(0); })) look(timeout_ms);
+  if (!spinner_.until([&look] { return look(0); })) look(timeout_ms);
   if ((polled[4].revents & POLLIN) != 0) {
     uint64_t count = 0;
     static_cast<void>(!read(event_, &count, sizeof count));

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "transport/channel.h"
+#include "transport/spin.h"
 #include "transport/zmq_socket.h"
 
 namespace vgpu::transport {
@@ -45,6 +46,7 @@ class ZmqLanes : public Channel {
   std::array<ZmqMonitor, 2> monitors_;
   std::array<int, 5> descriptors_{};  // sockets, monitors, event
   int event_;
+  Spinner spinner_;
   ChannelState state_ = ChannelState::kConnecting;
   std::string reason_;
   // SYNC: zmq wake. wake() sets woken_ and then reads parked_; the owner sets parked_ and then
