@@ -211,6 +211,7 @@ bool Decoder::finish_code() {
   code.register_bytes = (rows_.bytes + 63) / 64 * 64;
   code.param_bytes = static_cast<uint32_t>((body_.param_bytes + 3) / 4 * 4);
   code.local_bytes = static_cast<uint32_t>((body_.local_bytes + 15) / 16 * 16);
+  code.instrs.shrink_to_fit();  // before anything points into it
   for (const Fixup& fixup : fixups_) {
     const Instr* target = &code.instrs[block_start_[fixup.block]];
     if (fixup.branch == nullptr) {
@@ -221,7 +222,6 @@ bool Decoder::finish_code() {
       fixup.branch->targets[fixup.slot] = target;
     }
   }
-  code.instrs.shrink_to_fit();
   return true;
 }
 

@@ -41,6 +41,7 @@ class Decoder {
 
   bool decode_setp();
   bool decode_set();
+  bool decode_set_pair(Type to, uint32_t lower, uint32_t upper);
   bool decode_mov();
   bool decode_pack(const Operand& vector, const Operand& scalar, Type type, bool unpack);
   bool decode_cvta();

@@ -1,5 +1,6 @@
 // ld and st. Atomics, asynchronous copies and matrices follow in their own files.
 #include <charconv>
+#include <optional>
 
 #include "softgpu/ptx/decode.h"
 
@@ -160,7 +161,52 @@ bool Decoder::decode_store() {
   return push(in);
 }
 
-bool Decoder::decode_atomic() { return fail("not yet"); }
+namespace {
+
+std::optional<Atomic> atomic_of(const std::vector<std::string_view>& parts) {
+  constexpr std::pair<std::string_view, Atomic> kNames[] = {
+      {"add", Atomic::kAdd}, {"min", Atomic::kMin},   {"max", Atomic::kMax}, {"inc", Atomic::kInc},
+      {"dec", Atomic::kDec}, {"exch", Atomic::kExch}, {"cas", Atomic::kCas}, {"and", Atomic::kAnd},
+      {"or", Atomic::kOr},   {"xor", Atomic::kXor}};
+  for (const std::string_view part : parts) {
+    for (const auto& [name, op] : kNames) {
+      if (part == name) return op;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+// atom d, [a], b [, c] and red [a], b. A vector is one operation per element.
+bool Decoder::decode_atomic() {
+  const bool result_wanted = parts_[0] == "atom";
+  const size_t first = result_wanted ? 1 : 0;
+  const auto op = atomic_of(parts_);
+  const Space space = space_of_opcode();
+  if (!op) return fail("unknown operation");
+  if (has("async")) return fail("red.async");
+  const uint32_t count = vector_count(parts_);
+  const bool ignore_result = result_wanted && operand(0).is(Operand::Kind::kSink);
+  const auto part = [&](size_t i, uint32_t k) -> const Operand& {
+    return count > 1 && operand(i).parts.size() == count ? operand(i).parts[k] : operand(i);
+  };
+  for (uint32_t k = 0; k < count; ++k) {
+    Instr in;
+    if (!result_wanted || ignore_result) in.mods |= kNoResult;
+    const uint32_t kept = in.mods;
+    if (!address(in, operand(first))) return false;
+    in.mods |= kept;
+    in.imm += static_cast<int64_t>(k) * size_of(type_);
+    in.b = source(part(first + 1, k), type_);
+    in.c = *op == Atomic::kCas ? source(operand(first + 2), type_) : in.b;
+    in.d = (in.mods & kNoResult) != 0 ? in.b : result(part(0, k), type_);
+    in.run = isa().atomic(space, *op, type_);
+    if (!push(in)) return false;
+  }
+  return true;
+}
+
 bool Decoder::decode_matrix() { return fail("not yet"); }
 bool Decoder::decode_async() { return fail("not yet"); }
 

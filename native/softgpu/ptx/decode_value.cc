@@ -225,6 +225,7 @@ bool Decoder::decode_setp() {
     in.d = predicate_result(operand(0));
   }
   in.run = isa().compare(*compare, type_, in.mods);
+  in.mods |= static_cast<uint32_t>(*compare) << kCompareShift;
   return push(in);
 }
 
@@ -233,7 +234,7 @@ bool Decoder::decode_set() {
   const auto compare = parts_.size() > 1 ? compare_of(parts_[1]) : std::nullopt;
   if (!compare || types_.size() < 2) return fail("unknown comparison");
   const Type to = types_[0];
-  if (type_ == Type::kF16x2 || type_ == Type::kBF16x2) return fail("set of two values");
+  const bool pair = type_ == Type::kF16x2 || type_ == Type::kBF16x2;
   Instr in;
   in.a = source(operand(1), type_);
   in.b = source(operand(2), type_);
@@ -243,9 +244,12 @@ bool Decoder::decode_set() {
   if (has("xor")) in.imm = 3;
   if (in.imm != 0) in.c = predicate(operand(3));
   in.d = scratch(4);
+  if (pair) in.e = scratch(4) + 4;
   in.run = isa().compare(*compare, type_, in.mods);
-  const uint32_t truth = in.d;
+  in.mods |= static_cast<uint32_t>(*compare) << kCompareShift;
+  const uint32_t truth = in.d, upper = in.e - 4;
   if (!push(in)) return false;
+  if (pair) return decode_set_pair(to, truth, upper);
   uint64_t one = ~uint64_t{0};
   if (to == Type::kF32) one = 0x3f800000;
   if (to == Type::kF16) one = 0x3c00;
@@ -259,6 +263,30 @@ bool Decoder::decode_set() {
   select.d = result(operand(0), to);
   select.run = isa().arithmetic(Op::kSelp, bits_type(to), 0);
   return push(select);
+}
+
+// One value per half: 1.0 or all ones, by the two predicates.
+bool Decoder::decode_set_pair(Type to, uint32_t lower, uint32_t upper) {
+  const uint64_t one = to == Type::kF16x2 ? 0x3c00 : to == Type::kBF16x2 ? 0x3f80 : 0xffff;
+  const uint32_t zero = constant(0, 4);
+  const uint32_t low = scratch(128), high = scratch(128);
+  Instr select;
+  select.run = isa().arithmetic(Op::kSelp, Type::kB32, 0);
+  select.a = constant(one, 4);
+  select.b = zero;
+  select.c = lower;
+  select.d = low;
+  if (!push(select)) return false;
+  select.a = constant(one << 16, 4);
+  select.c = upper;
+  select.d = high;
+  if (!push(select)) return false;
+  Instr join;
+  join.run = isa().arithmetic(Op::kOr, Type::kB32, 0);
+  join.a = low;
+  join.b = high;
+  join.d = result(operand(0), Type::kB32);
+  return push(join);
 }
 
 bool Decoder::decode_arithmetic() {

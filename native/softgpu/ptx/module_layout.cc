@@ -43,6 +43,10 @@ uint64_t declared_bytes(std::string_view text, const Signature& signature, std::
   return end;
 }
 
+Type type_after_dot(std::string_view word) {
+  return word.size() > 1 && word[0] == '.' ? type_of(word.substr(1)) : Type::kNone;
+}
+
 // Virtual registers that a body declares, in 32-bit units.
 uint64_t declared_registers(std::string_view text, const Signature& signature) {
   uint64_t count = 0;
@@ -52,7 +56,7 @@ uint64_t declared_registers(std::string_view text, const Signature& signature) {
   const std::string_view head = body.substr(0, 4096);
   for (size_t at = head.find(".reg"); at != std::string_view::npos; at = head.find(".reg", at + 1)) {
     Lexer lexer(head, at + 4);
-    const Type type = type_of(lexer.take().text.substr(1));
+    const Type type = type_after_dot(lexer.take().text);
     lexer.take();
     const uint64_t number = lexer.accept('<') ? parse_literal(lexer.take().text).bits : 1;
     count += number * (size_of(type) == 8 ? 2 : 1);

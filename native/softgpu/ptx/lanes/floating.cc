@@ -2,6 +2,7 @@
 #include <cfenv>
 #include <cmath>
 
+#include "softgpu/math/approximate.h"
 #include "softgpu/ptx/lanes/lanes.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
@@ -87,11 +88,11 @@ VGPU_INLINE double flush_double(double x) { return (bits_of(x) & (uint64_t{0x7ff
 struct RcpUpper { VGPU_INLINE double run(double a, const Instr*) { return flush_double(upper_half(1.0 / flush_double(upper_half(a)))); } };
 struct RsqrtUpper { VGPU_INLINE double run(double a, const Instr*) { return flush_double(upper_half(1.0 / __builtin_sqrt(flush_double(upper_half(a))))); } };
 
-template <bool ftz> struct Sin { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(sinf(flush<ftz>(a))); } };
-template <bool ftz> struct Cos { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(cosf(flush<ftz>(a))); } };
-template <bool ftz> struct Lg2 { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(log2f(flush<ftz>(a))); } };
-template <bool ftz> struct Ex2 { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(exp2f(flush<ftz>(a))); } };
-template <bool ftz> struct Tanh { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(tanhf(flush<ftz>(a))); } };
+template <bool ftz> struct Sin { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(math::sin_approx(flush<ftz>(a))); } };
+template <bool ftz> struct Cos { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(math::cos_approx(flush<ftz>(a))); } };
+template <bool ftz> struct Lg2 { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(math::lg2_approx(flush<ftz>(a))); } };
+template <bool ftz> struct Ex2 { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(math::ex2_approx(flush<ftz>(a))); } };
+template <bool ftz> struct Tanh { VGPU_INLINE float run(float a, const Instr*) { return finish<ftz, false>(math::tanh_approx(flush<ftz>(a))); } };
 
 template <bool ftz> struct SlctF {
   VGPU_INLINE uint32_t run(uint32_t a, uint32_t b, float c, const Instr*) { return flush<ftz>(c) >= 0 ? a : b; }

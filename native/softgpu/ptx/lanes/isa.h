@@ -63,6 +63,12 @@ enum class Exchange : uint8_t {
   kMatchAll, kElect, kActiveMask,
 };
 
+enum class Atomic : uint8_t { kAdd, kMin, kMax, kInc, kDec, kExch, kCas, kAnd, kOr, kXor };
+inline constexpr uint32_t kNoResult = 1u << 3;  // red
+
+// setp of 16-bit types: the comparison in Instr::mods.
+inline constexpr uint32_t kCompareShift = 24;
+
 struct Isa {
   const char* name;
   Handler (*arithmetic)(Op op, Type type, uint32_t mods);
@@ -73,6 +79,7 @@ struct Isa {
   Handler (*load)(Space space, uint32_t bytes, uint32_t count);   // d or list; a + imm
   Handler (*store)(Space space, uint32_t bytes, uint32_t count);  // b or list; a + imm
   Handler (*exchange)(Exchange kind, uint32_t bytes);
+  Handler (*atomic)(Space space, Atomic op, Type type);  // d, a + imm, b, c
 };
 const Isa& isa();
 

@@ -14,19 +14,34 @@ Handler resize(uint32_t to_bytes, uint32_t from_bytes, bool is_signed);
 Handler broadcast(uint32_t bytes);
 Handler load_from(Space space, uint32_t bytes, uint32_t count);
 Handler store_to(Space space, uint32_t bytes, uint32_t count);
+Handler half_arithmetic(Op op, Type type, uint32_t mods);
+Handler half_compare(Type type);
+Handler convert_half(Type to, Type from, uint32_t mods);
+Handler atomic(Space space, Atomic op, Type type);
 Handler exchange(Exchange kind, uint32_t bytes);
 
 namespace {
 
 Handler arithmetic(Op op, Type type, uint32_t mods) {
   if (const Handler handler = floating(op, type, mods)) return handler;
+  if (const Handler handler = half_arithmetic(op, type, mods)) return handler;
   return integer(op, type, mods);
+}
+
+Handler any_compare(Compare how, Type type, uint32_t mods) {
+  const Handler handler = half_compare(type);
+  return handler != nullptr ? handler : compare(how, type, mods);
+}
+
+Handler any_convert(Type to, Type from, uint32_t mods) {
+  const Handler handler = convert_half(to, from, mods);
+  return handler != nullptr ? handler : convert(to, from, mods);
 }
 
 }  // namespace
 
 extern const Isa kTable;
-const Isa kTable = {VGPU_NAME_OF(VGPU_LANES), arithmetic, compare, convert, resize, broadcast,
-                    load_from, store_to, exchange};
+const Isa kTable = {VGPU_NAME_OF(VGPU_LANES), arithmetic, any_compare, any_convert, resize,
+                    broadcast, load_from, store_to, exchange, atomic};
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES

@@ -1,0 +1,212 @@
+// atom and red (PTX ISA sections 9.7.13.5 to 9.7.13.7). Lanes go one after the other in order; other
+// host threads run other blocks, so global memory needs the host's atomics.
+#include "softgpu/math/arithmetic.h"
+#include "softgpu/ptx/lanes/access.h"
+
+namespace vgpu::softgpu::ptx::VGPU_LANES {
+namespace {
+
+template <class T> struct Bits { using type = T; };
+template <> struct Bits<float> { using type = uint32_t; };
+template <> struct Bits<double> { using type = uint64_t; };
+
+enum class Half { kF16, kBf16 };
+
+template <Atomic op, class T>
+VGPU_INLINE T combine(T old, T b, T c) {
+  switch (op) {
+    case Atomic::kAdd: return static_cast<T>(old + b);
+    case Atomic::kMin: return b < old ? b : old;
+    case Atomic::kMax: return b > old ? b : old;
+    case Atomic::kInc: return old >= b ? T{0} : static_cast<T>(old + 1);
+    case Atomic::kDec: return old == 0 || old > b ? b : static_cast<T>(old - 1);
+    case Atomic::kExch: return b;
+    case Atomic::kCas: return old == b ? c : old;
+    default: break;
+  }
+  if constexpr (static_cast<T>(0.5) == static_cast<T>(0)) {
+    if (op == Atomic::kAnd) return old & b;
+    if (op == Atomic::kOr) return old | b;
+    if (op == Atomic::kXor) return old ^ b;
+  }
+  return old;
+}
+
+// Changes one place; returns what was there.
+template <Atomic op, class T>
+VGPU_INLINE T change(uint64_t address, T b, T c) {
+  using B = typename Bits<T>::type;
+  auto* place = reinterpret_cast<B*>(address);
+  if constexpr (static_cast<T>(0.5) == static_cast<T>(0)) {
+    switch (op) {
+      case Atomic::kAdd: return static_cast<T>(__atomic_fetch_add(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kAnd: return static_cast<T>(__atomic_fetch_and(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kOr: return static_cast<T>(__atomic_fetch_or(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kXor: return static_cast<T>(__atomic_fetch_xor(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kExch: return static_cast<T>(__atomic_exchange_n(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kCas: {
+        B expected = static_cast<B>(b);
+        __atomic_compare_exchange_n(place, &expected, static_cast<B>(c), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        return static_cast<T>(expected);
+      }
+      default: break;
+    }
+  }
+  B old = __atomic_load_n(place, __ATOMIC_RELAXED);
+  while (true) {
+    T value;
+    __builtin_memcpy(&value, &old, sizeof(T));
+    const T next = combine<op, T>(value, b, c);
+    B bits;
+    __builtin_memcpy(&bits, &next, sizeof(T));
+    if (__atomic_compare_exchange_n(place, &old, bits, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) return value;
+  }
+}
+
+// d = atom [a + imm], b, c. mods: kNoResult for red.
+template <Space space, Atomic op, class T>
+const Instr* atom(Warp& w, const Instr* in) {
+  Access access;
+  if (!resolve<space>(w, in, sizeof(T), true, access)) return nullptr;
+  w.fuel -= kPollCost;
+  ++w.sync_accesses;
+  const T* b = w.row<T>(in->b);
+  const T* c = w.row<T>(in->c);
+  T old[kLanes];
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int i = __builtin_ctz(lanes);
+    old[i] = change<op, T>(access.at[i], b[i], c[i]);
+  }
+  if ((in->mods & kNoResult) != 0) return in + 1;
+  T* d = w.row<T>(in->d);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int i = __builtin_ctz(lanes);
+    d[i] = old[i];
+  }
+  return in + 1;
+}
+
+template <Atomic op, bool bf16>
+VGPU_INLINE uint16_t combine_half(uint16_t old, uint16_t b) {
+  constexpr uint16_t kInfinity = bf16 ? 0x7F80 : 0x7C00;
+  if (op == Atomic::kMin) return math::select16<math::NanRule::kNumber, false>(old, b, kInfinity);
+  if (op == Atomic::kMax) return math::select16<math::NanRule::kNumber, true>(old, b, kInfinity);
+  return bf16 ? math::add_bf16(old, b) : math::add_f16(old, b);
+}
+
+// One half, or a pair in 32 bits.
+template <Space space, Atomic op, bool bf16, class T>
+const Instr* atom_half(Warp& w, const Instr* in) {
+  Access access;
+  if (!resolve<space>(w, in, sizeof(T), true, access)) return nullptr;
+  w.fuel -= kPollCost;
+  ++w.sync_accesses;
+  const T* b = w.row<T>(in->b);
+  T* d = w.row<T>(in->d);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int i = __builtin_ctz(lanes);
+    auto* place = reinterpret_cast<T*>(access.at[i]);
+    T old = __atomic_load_n(place, __ATOMIC_RELAXED), next;
+    do {
+      next = combine_half<op, bf16>(static_cast<uint16_t>(old), static_cast<uint16_t>(b[i]));
+      if constexpr (sizeof(T) == 4) {
+        next |= static_cast<uint32_t>(combine_half<op, bf16>(static_cast<uint16_t>(old >> 16), static_cast<uint16_t>(b[i] >> 16))) << 16;
+      }
+    } while (!__atomic_compare_exchange_n(place, &old, next, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    if ((in->mods & kNoResult) == 0) d[i] = old;
+  }
+  return in + 1;
+}
+
+// 128 bits: exch and cas. Rows are two 64-bit rows each. A spin lock stands for the 16-byte
+// instruction, which not every host has; other accesses to the place are not atomic with it.
+template <Space space, Atomic op>
+const Instr* atom_128(Warp& w, const Instr* in) {
+  static int lock = 0;
+  Access access;
+  if (!resolve<space>(w, in, 16, true, access)) return nullptr;
+  w.fuel -= kPollCost;
+  ++w.sync_accesses;
+  const uint64_t* b = w.row<uint64_t>(in->b);
+  const uint64_t* c = w.row<uint64_t>(in->c);
+  uint64_t* d = w.row<uint64_t>(in->d);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int i = __builtin_ctz(lanes);
+    auto* place = reinterpret_cast<uint64_t*>(access.at[i]);
+    while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE) != 0) {
+    }
+    const uint64_t low = place[0], high = place[1];
+    const bool equal = low == b[i] && high == b[i + kLanes];
+    const uint64_t* next = op == Atomic::kExch ? b : equal ? c : nullptr;
+    if (next != nullptr) {
+      place[0] = next[i];
+      place[1] = next[i + kLanes];
+    }
+    __atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+    if ((in->mods & kNoResult) == 0) {
+      d[i] = low;
+      d[i + kLanes] = high;
+    }
+  }
+  return in + 1;
+}
+
+template <Space space, class T>
+Handler integer_op(Atomic op) {
+  switch (op) {
+    case Atomic::kAdd: return atom<space, Atomic::kAdd, T>;
+    case Atomic::kMin: return atom<space, Atomic::kMin, T>;
+    case Atomic::kMax: return atom<space, Atomic::kMax, T>;
+    case Atomic::kInc: return atom<space, Atomic::kInc, T>;
+    case Atomic::kDec: return atom<space, Atomic::kDec, T>;
+    case Atomic::kExch: return atom<space, Atomic::kExch, T>;
+    case Atomic::kCas: return atom<space, Atomic::kCas, T>;
+    case Atomic::kAnd: return atom<space, Atomic::kAnd, T>;
+    case Atomic::kOr: return atom<space, Atomic::kOr, T>;
+    case Atomic::kXor: return atom<space, Atomic::kXor, T>;
+  }
+  return nullptr;
+}
+template <Space space, bool bf16, class T>
+Handler half_op(Atomic op) {
+  switch (op) {
+    case Atomic::kAdd: return atom_half<space, Atomic::kAdd, bf16, T>;
+    case Atomic::kMin: return atom_half<space, Atomic::kMin, bf16, T>;
+    case Atomic::kMax: return atom_half<space, Atomic::kMax, bf16, T>;
+    default: return nullptr;
+  }
+}
+
+template <Space space>
+Handler of_type(Atomic op, Type type) {
+  switch (type) {
+    case Type::kB16: case Type::kU16: return op == Atomic::kCas ? Handler{atom<space, Atomic::kCas, uint16_t>} : nullptr;
+    case Type::kB32: case Type::kU32: return integer_op<space, uint32_t>(op);
+    case Type::kS32: return integer_op<space, int32_t>(op);
+    case Type::kB64: case Type::kU64: return integer_op<space, uint64_t>(op);
+    case Type::kS64: return integer_op<space, int64_t>(op);
+    case Type::kF32: return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, float>} : nullptr;
+    case Type::kF64: return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, double>} : nullptr;
+    case Type::kF16: return half_op<space, false, uint16_t>(op);
+    case Type::kBF16: return half_op<space, true, uint16_t>(op);
+    case Type::kF16x2: return half_op<space, false, uint32_t>(op);
+    case Type::kBF16x2: return half_op<space, true, uint32_t>(op);
+    case Type::kB128:
+      if (op == Atomic::kExch) return atom_128<space, Atomic::kExch>;
+      return op == Atomic::kCas ? Handler{atom_128<space, Atomic::kCas>} : nullptr;
+    default: return nullptr;
+  }
+}
+
+}  // namespace
+
+Handler atomic(Space space, Atomic op, Type type) {
+  switch (space) {
+    case Space::kShared: return of_type<Space::kShared>(op, type);
+    case Space::kGlobal: return of_type<Space::kGlobal>(op, type);
+    case Space::kGeneric: return of_type<Space::kGeneric>(op, type);
+    default: return nullptr;
+  }
+}
+
+}  // namespace vgpu::softgpu::ptx::VGPU_LANES
