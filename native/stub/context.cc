@@ -27,6 +27,7 @@ void forget_objects_of(Context* context) {
   process->allocations.remove_context(context);
   context->generation.fetch_add(1);
   context->last = context->synced = context->blocking_last = context->blocking_synced = 0;
+  context->last_free = 0;
   context->legacy.last = context->legacy.synced = 0;
   context->legacy.capture = nullptr;
   const std::lock_guard lock(context->limits_mutex);

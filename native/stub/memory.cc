@@ -19,6 +19,14 @@ void remember(Context* context, uint64_t address, uint64_t size) {
   process()->allocations.add(allocation);
 }
 
+// A free is done when the work before it is: until then its bytes are not available. Waits for that, and
+// says whether there was anything to wait for.
+bool settle_frees(Context& context) {
+  if (context.last_free.load() <= context.synced.load()) return false;
+  if (process()->active_captures.load() != 0) return false;
+  return api::cuCtxSynchronize_v2(as_handle<CUcontext>(context.id)) == CUDA_SUCCESS;
+}
+
 // One memset: `width` elements of `element` bytes in each of `height` rows.
 template <typename Value>
 CUresult memset_rows(Opcode opcode, CUdeviceptr destination, size_t pitch, Value value, size_t width,
@@ -48,6 +56,9 @@ CUresult cuMemAlloc_v2(CUdeviceptr* dptr, size_t bytesize) {
   if (const CUresult result = check_capture_unsafe(); result != CUDA_SUCCESS) return result;
   call.put(static_cast<uint64_t>(bytesize));
   const CUresult result = call.wait();
+  if (result == CUDA_ERROR_OUT_OF_MEMORY && settle_frees(*call.context())) {
+    return api::cuMemAlloc_v2(dptr, bytesize);
+  }
   if (result != CUDA_SUCCESS) return result;
   *dptr = call.get<uint64_t>();
   remember(call.context(), *dptr, bytesize);
@@ -66,6 +77,9 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr* dptr, size_t* pPitch, size_t WidthInByt
   call.put(static_cast<uint64_t>(Height));
   call.put(static_cast<uint32_t>(ElementSizeBytes));
   const CUresult result = call.wait();
+  if (result == CUDA_ERROR_OUT_OF_MEMORY && settle_frees(*call.context())) {
+    return api::cuMemAllocPitch_v2(dptr, pPitch, WidthInBytes, Height, ElementSizeBytes);
+  }
   if (result != CUDA_SUCCESS) return result;
   *dptr = call.get<uint64_t>();
   *pPitch = call.get<uint64_t>();
@@ -89,7 +103,23 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
   // Two threads that free the same pointer: one wins.
   if (!allocations.remove(dptr)) return CUDA_ERROR_INVALID_VALUE;
   call.put(static_cast<uint64_t>(dptr));
-  return call.send();
+  const CUresult result = call.send();
+  allocation->context->last_free.store(call.number());
+  return result;
+}
+
+CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
+  Context* context = nullptr;
+  if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
+  if (free == nullptr || total == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  settle_frees(*context);
+  Call call(Opcode::cuMemGetInfo_v2);
+  call.adds_no_work();
+  const CUresult result = call.wait();
+  if (result != CUDA_SUCCESS) return result;
+  *free = call.get<uint64_t>();
+  *total = call.get<uint64_t>();
+  return CUDA_SUCCESS;
 }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr* pbase, size_t* psize, CUdeviceptr dptr) {

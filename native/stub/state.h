@@ -62,6 +62,7 @@ struct Context : Object {
   Stream legacy;                        // id stays 0
   std::atomic<uint64_t> last{0}, synced{0};                    // of all its streams
   std::atomic<uint64_t> blocking_last{0}, blocking_synced{0};  // of those the legacy stream waits for
+  std::atomic<uint64_t> last_free{0};  // record number of the newest cuMemFree
   std::mutex limits_mutex;                                     // guards limits
   std::map<int, uint64_t> limits;
   CUmemoryPool pool = nullptr;
