@@ -77,6 +77,19 @@ uint64_t host_pointer(Warp& w, const Instr* in, Space space, int lane, uint64_t 
 
 }  // namespace
 
+uint64_t checked_address(Warp& w, const Instr* in, Space space, int lane, uint64_t address,
+                         uint32_t bytes, bool write) {
+  const bool aligned = (address & (bytes - 1)) == 0;
+  if (aligned) {
+    const uint64_t place = host_pointer(w, in, space, lane, address, bytes, write);
+    if (place != 0) return place;
+  }
+  w.fault(in, aligned ? FaultKind::kIllegalAddress : FaultKind::kMisalignedAddress, lane,
+          std::string(aligned ? "invalid " : "misaligned ") + (write ? "write" : "read") + " of " +
+              std::to_string(bytes) + " bytes at " + name_of(space) + " address " + hex(address));
+  return 0;
+}
+
 bool resolve_slowly(Warp& w, const Instr* in, Space space, uint64_t* at, uint32_t bytes,
                     bool write) {
   const int first = __builtin_ctz(w.mask);
@@ -89,20 +102,8 @@ bool resolve_slowly(Warp& w, const Instr* in, Space space, uint64_t* at, uint32_
         continue;
       }
       if (!runs) continue;
-      const uint64_t address = at[lane];
-      if ((address & (bytes - 1)) != 0) {
-        w.fault(in, FaultKind::kMisalignedAddress, lane,
-                std::string("misaligned ") + (write ? "write" : "read") + " of " +
-                    std::to_string(bytes) + " bytes at " + name_of(space) + " address " + hex(address));
-        return false;
-      }
-      at[lane] = host_pointer(w, in, space, lane, address, bytes, write);
-      if (at[lane] == 0) {
-        w.fault(in, FaultKind::kIllegalAddress, lane,
-                std::string("invalid ") + (write ? "write" : "read") + " of " +
-                    std::to_string(bytes) + " bytes at " + name_of(space) + " address " + hex(address));
-        return false;
-      }
+      at[lane] = checked_address(w, in, space, lane, at[lane], bytes, write);
+      if (at[lane] == 0) return false;
       if (lane == first) spare = at[lane];
     }
   }

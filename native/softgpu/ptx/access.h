@@ -9,4 +9,8 @@ namespace vgpu::softgpu::ptx {
 // host pointers. False after a fault.
 bool resolve_slowly(Warp& w, const Instr* in, Space space, uint64_t* at, uint32_t bytes, bool write);
 
+// One address of one lane; 0 after a fault.
+uint64_t checked_address(Warp& w, const Instr* in, Space space, int lane, uint64_t address,
+                         uint32_t bytes, bool write);
+
 }  // namespace vgpu::softgpu::ptx

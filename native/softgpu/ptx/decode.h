@@ -48,7 +48,12 @@ class Decoder {
   bool decode_param_load(const Operand& address, const LocalVariable& variable);
   bool decode_brx();
   bool decode_redux();
-  bool decode_special_load();
+  bool decode_matrix_rows(bool store);
+  bool decode_wmma_memory(MatrixInfo& info);
+  [[nodiscard]] bool check_matrix(const MatrixInfo& info, Type a, bool wide, bool wmma) const;
+  bool decode_mbarrier();
+  bool decode_mbarrier_op(MBarrier kind, const Operand& place, const Operand* value,
+                          const Operand* to);
   static Family family_of(std::string_view base);
 
   bool fail(const std::string& why);
@@ -73,6 +78,7 @@ class Decoder {
   uint64_t literal(const Operand& operand, Type type) const;
   // Base register and offset of an address operand, into a, imm and mods.
   bool address(Instr& in, const Operand& operand);
+  std::vector<uint32_t> rows_of(const Operand& operand, Type type, bool results);
   const uint32_t* list(std::vector<uint32_t> operands);
   [[nodiscard]] const LocalVariable* variable(const Operand& operand) const;
 

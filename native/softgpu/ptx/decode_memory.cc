@@ -207,7 +207,5 @@ bool Decoder::decode_atomic() {
   return true;
 }
 
-bool Decoder::decode_matrix() { return fail("not yet"); }
-bool Decoder::decode_async() { return fail("not yet"); }
 
 }  // namespace vgpu::softgpu::ptx

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "softgpu/ptx/matrix.h"
 #include "softgpu/ptx/syntax.h"
 
 namespace vgpu::softgpu::ptx {
@@ -76,6 +77,7 @@ struct Code {
   std::deque<std::vector<uint32_t>> lists;
   std::deque<BranchInfo> branches;
   std::deque<CallInfo> calls;
+  std::deque<MatrixInfo> matrices;
   std::deque<std::string> texts;
   std::vector<std::byte> pool;
   std::vector<PoolPatch> patches;

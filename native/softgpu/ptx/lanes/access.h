@@ -30,14 +30,16 @@ VGPU_INLINE bool inside(const uint64_t* at, uint64_t begin, uint64_t last, uint3
   return (bad >> 63) == 0 && (low & (bytes - 1)) == 0;
 }
 
+// The addresses are those of row `base`, which holds 32 or 64 bits, plus `offset`.
 template <Space space>
-VGPU_INLINE bool resolve(Warp& w, const Instr* in, uint32_t bytes, bool write, Access& out) {
-  const auto imm = static_cast<uint64_t>(in->imm);
-  if ((in->mods & kAddress32) != 0) {
-    const uint32_t* a = w.row<uint32_t>(in->a);
+VGPU_INLINE bool resolve_at(Warp& w, const Instr* in, uint32_t base_row, int64_t offset,
+                            bool narrow, uint32_t bytes, bool write, Access& out) {
+  const auto imm = static_cast<uint64_t>(offset);
+  if (narrow) {
+    const uint32_t* a = w.row<uint32_t>(base_row);
     VGPU_EACH_LANE out.at[i] = a[i] + imm;
   } else {
-    const uint64_t* a = w.row<uint64_t>(in->a);
+    const uint64_t* a = w.row<uint64_t>(base_row);
     VGPU_EACH_LANE out.at[i] = a[i] + imm;
   }
   if (w.mask != ~0u) {
@@ -76,6 +78,11 @@ VGPU_INLINE bool resolve(Warp& w, const Instr* in, uint32_t bytes, bool write, A
     out.contiguous = off == 0;
   }
   return true;
+}
+
+template <Space space>
+VGPU_INLINE bool resolve(Warp& w, const Instr* in, uint32_t bytes, bool write, Access& out) {
+  return resolve_at<space>(w, in, in->a, in->imm, (in->mods & kAddress32) != 0, bytes, write, out);
 }
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES

@@ -66,6 +66,12 @@ enum class Exchange : uint8_t {
 enum class Atomic : uint8_t { kAdd, kMin, kMax, kInc, kDec, kExch, kCas, kAnd, kOr, kXor };
 inline constexpr uint32_t kNoResult = 1u << 3;  // red
 
+enum class AsyncKind : uint8_t { kCopy, kBarrier };
+enum class MBarrier : uint8_t {
+  kInit, kInvalidate, kArrive, kArriveDrop, kArriveExpect, kArriveDropExpect, kExpect, kComplete,
+  kWaitToken, kWaitParity, kPendingCount,
+};
+
 // setp of 16-bit types: the comparison in Instr::mods.
 inline constexpr uint32_t kCompareShift = 24;
 
@@ -80,6 +86,8 @@ struct Isa {
   Handler (*store)(Space space, uint32_t bytes, uint32_t count);  // b or list; a + imm
   Handler (*exchange)(Exchange kind, uint32_t bytes);
   Handler (*atomic)(Space space, Atomic op, Type type);  // d, a + imm, b, c
+  Handler (*matrix)(MatrixKind kind, Type a, Type b, MatrixInfo& info);
+  Handler (*async)(AsyncKind kind);
 };
 const Isa& isa();
 

@@ -18,6 +18,8 @@ Handler half_arithmetic(Op op, Type type, uint32_t mods);
 Handler half_compare(Type type);
 Handler convert_half(Type to, Type from, uint32_t mods);
 Handler atomic(Space space, Atomic op, Type type);
+Handler matrix(MatrixKind kind, Type a, Type b, MatrixInfo& info);
+Handler async(AsyncKind kind);
 Handler exchange(Exchange kind, uint32_t bytes);
 
 namespace {
@@ -42,6 +44,6 @@ Handler any_convert(Type to, Type from, uint32_t mods) {
 
 extern const Isa kTable;
 const Isa kTable = {VGPU_NAME_OF(VGPU_LANES), arithmetic, any_compare, any_convert, resize,
-                    broadcast, load_from, store_to, exchange, atomic};
+                    broadcast, load_from, store_to, exchange, atomic, matrix, async};
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES

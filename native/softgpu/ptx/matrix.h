@@ -1,0 +1,26 @@
+// What a matrix instruction fixes at decode time.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "softgpu/ptx/syntax.h"
+
+namespace vgpu::softgpu::ptx {
+
+enum class MatrixKind : uint8_t { kMma, kWmma, kWmmaLoad, kWmmaStore, kLoad, kStore, kMove };
+
+struct MatrixInfo {
+  uint32_t m = 0, n = 0, k = 0;
+  uint8_t element_a = 0;  // math::Element
+  uint8_t role = 0;       // math::Role of a wmma.load
+  bool half_c = false, half_d = false;
+  bool saturate = false, conjunction = false;
+  bool a_by_column = false, b_by_column = false;  // a: also the layout of wmma.load and .store
+  bool transposed = false;
+  Space space = Space::kGeneric;
+  uint32_t stride = 0;  // row with the stride, or 0
+  std::vector<uint32_t> d, a, b, c;  // rows
+};
+
+}  // namespace vgpu::softgpu::ptx
