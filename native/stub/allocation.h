@@ -58,8 +58,8 @@ struct HostRange {
   uint64_t size = 0;
   uint64_t id = 0;
   HostKind kind = HostKind::kAllocated;
-  unsigned flags = 0;       // CU_MEMHOSTALLOC_* or CU_MEMHOSTREGISTER_*
-  uint64_t shadow = 0;      // device copy of mapped memory; 0: none yet
+  unsigned flags = 0;   // CU_MEMHOSTALLOC_* or CU_MEMHOSTREGISTER_*
+  uint64_t shadow = 0;  // device copy of mapped memory; 0: none yet
   Context* context = nullptr;
 };
 

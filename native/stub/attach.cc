@@ -1,6 +1,7 @@
 // What there is: the worker's answer to `hello` becomes the Process with its devices.
 #include <cstring>
 
+#include "generated/device_attributes.h"
 #include "stub/control.h"
 #include "stub/log.h"
 #include "stub/process.h"
@@ -13,30 +14,6 @@ namespace {
 
 using wire::Value;
 
-// Attributes that we override, because what they promise is not served: the answer must be "no".
-constexpr CUdevice_attribute kNotServed[] = {
-    CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY,
-    CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS,
-    CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
-    CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
-    CU_DEVICE_ATTRIBUTE_DIRECT_MANAGED_MEM_ACCESS_FROM_HOST,
-    CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM,
-    CU_DEVICE_ATTRIBUTE_HOST_NATIVE_ATOMIC_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WITH_CUDA_VMM_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_FABRIC_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES,
-    CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_IPC_EVENT_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_MEM_DECOMPRESS_ALGORITHM_MASK,
-    CU_DEVICE_ATTRIBUTE_COOPERATIVE_MULTI_DEVICE_LAUNCH,
-    CU_DEVICE_ATTRIBUTE_SPARSE_CUDA_ARRAY_SUPPORTED,
-    CU_DEVICE_ATTRIBUTE_DEFERRED_MAPPING_CUDA_ARRAY_SUPPORTED,
-};
-
 void read_attributes(const Value& map, Device& device) {
   for (const auto& [key, value] : map.pairs()) {
     const int64_t attribute =
@@ -45,7 +22,8 @@ void read_attributes(const Value& map, Device& device) {
     device.attributes[attribute] = static_cast<int>(value.integer().value_or(0));
     device.has_attribute[attribute] = true;
   }
-  for (const CUdevice_attribute attribute : kNotServed) device.attributes[attribute] = 0;
+  // What the client answers by itself: the specification says which, and why.
+  for (const auto& [attribute, value] : kAttributeOverrides) device.attributes[attribute] = value;
 }
 
 std::unique_ptr<Device> read_device(const Value& map) {

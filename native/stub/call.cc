@@ -41,8 +41,10 @@ bool is_sticky(CUresult result) {
     case CUDA_ERROR_LAUNCH_FAILED:
     case CUDA_ERROR_TENSOR_MEMORY_LEAK:
     case CUDA_ERROR_EXTERNAL_DEVICE:
-    case CUDA_ERROR_CONTAINED: return true;
-    default: return false;
+    case CUDA_ERROR_CONTAINED:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -197,8 +199,8 @@ void set_complete(Context& context, uint64_t through) {
   raise(context.blocking_synced, through);
 }
 
-// Progress is counted before the record is appended: a synchronize of another thread may then wait once
-// too often, never once too seldom.
+// Progress is counted before the record is appended: a synchronize of another thread may then wait
+// once too often, never once too seldom.
 void Call::mark() {
   if (!adds_work_) return;
   number_ = process_->next_record();
@@ -209,9 +211,7 @@ void Call::mark() {
   if (stream_->blocking()) raise(context_->blocking_last, number_);
 }
 
-CUresult Call::finish() {
-  return info_->call_class == CallClass::kAsync ? send() : wait();
-}
+CUresult Call::finish() { return info_->call_class == CallClass::kAsync ? send() : wait(); }
 
 CUresult Call::send() {
   if (!ok()) return result_;
@@ -286,43 +286,69 @@ bool Call::is_valid(HandleKind kind, uint64_t id) {
   Process* process = stub::process();
   if (process == nullptr) return false;
   switch (kind) {
-    case HandleKind::kContext: return process->context(as_handle<CUcontext>(id)) != nullptr;
-    case HandleKind::kStream: return process->streams.find(id) != nullptr;
-    case HandleKind::kEvent: return process->events.find(id) != nullptr;
-    case HandleKind::kModule: return process->modules.find(id) != nullptr;
-    case HandleKind::kLibrary: return process->libraries.find(id) != nullptr;
-    case HandleKind::kFunction: return process->function(as_handle<CUfunction>(id)) != nullptr;
-    case HandleKind::kKernel: return process->kernels.find(id) != nullptr;
-    case HandleKind::kGraph: return process->graphs.find(id) != nullptr;
-    case HandleKind::kGraphNode: return process->nodes.contains(id);
-    case HandleKind::kGraphExec: return process->graph_execs.find(id) != nullptr;
+    case HandleKind::kContext:
+      return process->context(as_handle<CUcontext>(id)) != nullptr;
+    case HandleKind::kStream:
+      return process->streams.find(id) != nullptr;
+    case HandleKind::kEvent:
+      return process->events.find(id) != nullptr;
+    case HandleKind::kModule:
+      return process->modules.find(id) != nullptr;
+    case HandleKind::kLibrary:
+      return process->libraries.find(id) != nullptr;
+    case HandleKind::kFunction:
+      return process->function(as_handle<CUfunction>(id)) != nullptr;
+    case HandleKind::kKernel:
+      return process->kernels.find(id) != nullptr;
+    case HandleKind::kGraph:
+      return process->graphs.find(id) != nullptr;
+    case HandleKind::kGraphNode:
+      return process->nodes.contains(id);
+    case HandleKind::kGraphExec:
+      return process->graph_execs.find(id) != nullptr;
     case HandleKind::kMemPool: {
       for (const auto& device : process->devices) {
         if (id == wire::default_mem_pool(device->worker_ordinal)) return true;
       }
       return process->pools.find(id) != nullptr;
     }
-    case HandleKind::kMemAllocation: return process->physical.find(id) != nullptr;
-    case HandleKind::kArray: return process->arrays.find(id) != nullptr;
-    case HandleKind::kLink: return process->links.find(id) != nullptr;
-    default: return false;
+    case HandleKind::kMemAllocation:
+      return process->physical.find(id) != nullptr;
+    case HandleKind::kArray:
+      return process->arrays.find(id) != nullptr;
+    case HandleKind::kLink:
+      return process->links.find(id) != nullptr;
+    default:
+      return false;
   }
 }
 
 bool Call::forget(HandleKind kind, uint64_t id) {
   Process* process = stub::process();
   switch (kind) {
-    case HandleKind::kStream: return process->streams.destroy(id);
-    case HandleKind::kEvent: return process->events.destroy(id);
-    case HandleKind::kModule: return process->modules.destroy(id);
-    case HandleKind::kLibrary: return process->libraries.destroy(id);
-    case HandleKind::kGraph: return process->graphs.destroy(id);
-    case HandleKind::kGraphExec: return process->graph_execs.destroy(id);
-    case HandleKind::kMemPool: return process->pools.destroy(id);
-    case HandleKind::kArray: return process->arrays.destroy(id);
-    case HandleKind::kLink: return process->links.destroy(id);
-    case HandleKind::kGraphNode: process->nodes.remove(id); return true;
-    default: return false;
+    case HandleKind::kStream:
+      return process->streams.destroy(id);
+    case HandleKind::kEvent:
+      return process->events.destroy(id);
+    case HandleKind::kModule:
+      return process->modules.destroy(id);
+    case HandleKind::kLibrary:
+      return process->libraries.destroy(id);
+    case HandleKind::kGraph:
+      return process->graphs.destroy(id);
+    case HandleKind::kGraphExec:
+      return process->graph_execs.destroy(id);
+    case HandleKind::kMemPool:
+      return process->pools.destroy(id);
+    case HandleKind::kArray:
+      return process->arrays.destroy(id);
+    case HandleKind::kLink:
+      return process->links.destroy(id);
+    case HandleKind::kGraphNode:
+      process->nodes.remove(id);
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -338,13 +364,18 @@ uint64_t Call::create(HandleKind kind) {
       object = process_->graph_execs.create([&](GraphExec& exec) { exec.context = context_; });
       break;
     }
-    case HandleKind::kMemPool: object = process_->pools.create(); break;
-    case HandleKind::kLink: object = process_->links.create(); break;
+    case HandleKind::kMemPool:
+      object = process_->pools.create();
+      break;
+    case HandleKind::kLink:
+      object = process_->links.create();
+      break;
     case HandleKind::kArray: {
       object = process_->arrays.create([&](Array& array) { array.context = context_; });
       break;
     }
-    default: break;
+    default:
+      break;
   }
   if (object == nullptr) {
     fail(CUDA_ERROR_OUT_OF_MEMORY);

@@ -1,4 +1,5 @@
-// One driver call on its way to the executor: the primitives that generated and hand-written bodies use.
+// One driver call on its way to the executor: the primitives that generated and hand-written bodies
+// use.
 //
 //   Call call(Opcode::cuMemsetD8Async);   // initialised? lost? current context? sticky error?
 //   if (!call.ok()) return call.result();
@@ -82,7 +83,9 @@ class Call {
   }
   void blob(const void* data, size_t size) { writer_.blob(data, size); }
   void raw(const void* data, size_t size) { writer_.raw(data, size); }
-  void array(const void* data, size_t count, size_t element) { writer_.array(data, count, element); }
+  void array(const void* data, size_t count, size_t element) {
+    writer_.array(data, count, element);
+  }
 
   // A CUdevice as it travels: the worker's ordinal.
   uint32_t device(CUdevice ordinal);

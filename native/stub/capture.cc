@@ -114,7 +114,8 @@ CUresult find_stream(CUstream handle, Stream** stream) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
   *stream = resolve_stream(handle);
   if (*stream != nullptr) return CUDA_SUCCESS;
-  return this_thread().current() == nullptr ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
+  return this_thread().current() == nullptr ? CUDA_ERROR_INVALID_CONTEXT
+                                            : CUDA_ERROR_INVALID_HANDLE;
 }
 
 // What cuStreamGetCaptureInfo returns as pointers stays valid until the thread's next such call.
@@ -225,23 +226,24 @@ CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus* captureSta
   if (captureStatus == nullptr) return CUDA_ERROR_INVALID_VALUE;
   Stream* stream = nullptr;
   if (const CUresult result = find_stream(hStream, &stream); result != CUDA_SUCCESS) return result;
-  if (const CUresult result = check_capture_implicit(*stream); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = check_capture_implicit(*stream); result != CUDA_SUCCESS)
+    return result;
   *captureStatus = status_of(*stream);
   return CUDA_SUCCESS;
 }
 
 CUresult cuStreamGetCaptureInfo(CUstream hStream, CUstreamCaptureStatus* captureStatus_out,
                                 cuuint64_t* id_out) {
-  return api::cuStreamGetCaptureInfo_v3(hStream, captureStatus_out, id_out, nullptr, nullptr, nullptr,
-                                   nullptr);
+  return api::cuStreamGetCaptureInfo_v3(hStream, captureStatus_out, id_out, nullptr, nullptr,
+                                        nullptr, nullptr);
 }
 
 CUresult cuStreamGetCaptureInfo_v2(CUstream hStream, CUstreamCaptureStatus* captureStatus_out,
                                    cuuint64_t* id_out, CUgraph* graph_out,
                                    const CUgraphNode** dependencies_out,
                                    size_t* numDependencies_out) {
-  return api::cuStreamGetCaptureInfo_v3(hStream, captureStatus_out, id_out, graph_out, dependencies_out,
-                                   nullptr, numDependencies_out);
+  return api::cuStreamGetCaptureInfo_v3(hStream, captureStatus_out, id_out, graph_out,
+                                        dependencies_out, nullptr, numDependencies_out);
 }
 
 CUresult cuStreamGetCaptureInfo_v3(CUstream hStream, CUstreamCaptureStatus* captureStatus_out,

@@ -1,5 +1,5 @@
-// Stream capture as the client sees it: which streams are in one, and what must not be called meanwhile.
-// The executor's captures are all relaxed; the modes are enforced here, per thread.
+// Stream capture as the client sees it: which streams are in one, and what must not be called
+// meanwhile. The executor's captures are all relaxed; the modes are enforced here, per thread.
 #pragma once
 
 #include <cuda.h>

@@ -41,8 +41,11 @@ CUresult prepare(const void* pointer, const Device& device, Outgoing& out) {
   const image::Preference preference = process()->worker.images;
   out.kind = found.kind;
   switch (found.kind) {
-    case image::Kind::kUnknown: return CUDA_ERROR_INVALID_IMAGE;
-    case image::Kind::kPtx: out.parts.push_back(found.bytes); return CUDA_SUCCESS;
+    case image::Kind::kUnknown:
+      return CUDA_ERROR_INVALID_IMAGE;
+    case image::Kind::kPtx:
+      out.parts.push_back(found.bytes);
+      return CUDA_SUCCESS;
     case image::Kind::kElf: {
       if (preference == image::Preference::kPtxOnly) {
         log(Level::kWarning,
@@ -53,7 +56,8 @@ CUresult prepare(const void* pointer, const Device& device, Outgoing& out) {
       out.parts.push_back(found.bytes);
       return CUDA_SUCCESS;
     }
-    default: break;
+    default:
+      break;
   }
   out.kind = image::Kind::kFatbin;
   out.owned.reserve(found.prelinked.size() + 1);
@@ -101,8 +105,7 @@ void prepare_function(Function& fresh, const Module& module, bool kernel) {
 }
 
 Function* fresh_function(const Module& module, bool kernel) {
-  return table(kernel).create(
-      [&](Function& fresh) { prepare_function(fresh, module, kernel); });
+  return table(kernel).create([&](Function& fresh) { prepare_function(fresh, module, kernel); });
 }
 
 }  // namespace
@@ -120,23 +123,34 @@ CUresult JitOptions::read(unsigned count, const CUjit_option* options, void** va
   for (unsigned i = 0; i < count; ++i) {
     const auto value = reinterpret_cast<uint64_t>(values[i]);
     switch (static_cast<int>(options[i])) {
-      case CU_JIT_INFO_LOG_BUFFER: info_.buffer = static_cast<char*>(values[i]); break;
+      case CU_JIT_INFO_LOG_BUFFER:
+        info_.buffer = static_cast<char*>(values[i]);
+        break;
       case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
         info_.size = value & UINT32_MAX;
         info_.filled = &values[i];
         break;
-      case CU_JIT_ERROR_LOG_BUFFER: error_.buffer = static_cast<char*>(values[i]); break;
+      case CU_JIT_ERROR_LOG_BUFFER:
+        error_.buffer = static_cast<char*>(values[i]);
+        break;
       case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
         error_.size = value & UINT32_MAX;
         error_.filled = &values[i];
         break;
-      case CU_JIT_LOG_VERBOSE: verbose_ = value != 0; break;
+      case CU_JIT_LOG_VERBOSE:
+        verbose_ = value != 0;
+        break;
       case CU_JIT_WALL_TIME:
-      case CU_JIT_THREADS_PER_BLOCK: values[i] = nullptr; break;
+      case CU_JIT_THREADS_PER_BLOCK:
+        values[i] = nullptr;
+        break;
       case 18:  // CU_JIT_GLOBAL_SYMBOL_NAMES, ADDRESSES, COUNT: they need the client's addresses
       case 19:
-      case 20: return unsupported("the JIT options CU_JIT_GLOBAL_SYMBOL_*");
-      default: values_.emplace_back(static_cast<uint32_t>(options[i]), value); break;
+      case 20:
+        return unsupported("the JIT options CU_JIT_GLOBAL_SYMBOL_*");
+      default:
+        values_.emplace_back(static_cast<uint32_t>(options[i]), value);
+        break;
     }
   }
   if (info_.buffer == nullptr) info_.size = 0;

@@ -18,7 +18,8 @@ namespace vgpu::stub {
 // The JIT options of a load or link call, and where its logs and results go.
 class JitOptions {
  public:
-  // CUDA_ERROR_NOT_SUPPORTED for options that would change what the code does and cannot be passed on.
+  // CUDA_ERROR_NOT_SUPPORTED for options that would change what the code does and cannot be passed
+  // on.
   CUresult read(unsigned count, const CUjit_option* options, void** values);
   void put_counts(Call& call) const;  // u32 options, u32 info_bytes, u32 error_bytes
   void put_values(Call& call) const;

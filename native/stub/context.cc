@@ -211,7 +211,8 @@ CUresult cuCtxPushCurrent_v2(CUcontext ctx) {
 
 CUresult cuCtxPopCurrent_v2(CUcontext* pctx) {
   Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
+    return result;
   this_thread().contexts.pop_back();
   if (pctx != nullptr) *pctx = as_handle<CUcontext>(context->id);
   return CUDA_SUCCESS;
@@ -253,7 +254,8 @@ CUresult cuCtxGetDevice(CUdevice* device) { return api::cuCtxGetDevice_v2(device
 
 CUresult cuCtxGetFlags(unsigned int* flags) {
   Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
+    return result;
   if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *flags = context->flags;
   return CUDA_SUCCESS;
@@ -261,7 +263,8 @@ CUresult cuCtxGetFlags(unsigned int* flags) {
 
 CUresult cuCtxSetFlags(unsigned int flags) {
   Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
+    return result;
   context->flags = flags;
   return CUDA_SUCCESS;
 }
@@ -327,7 +330,8 @@ CUresult cuCtxGetLimit(size_t* pvalue, CUlimit limit) {
 
 CUresult cuCtxGetCacheConfig(CUfunc_cache* pconfig) {
   Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
+    return result;
   if (pconfig == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *pconfig = static_cast<CUfunc_cache>(context->cache_config.load());
   return CUDA_SUCCESS;
@@ -335,7 +339,8 @@ CUresult cuCtxGetCacheConfig(CUfunc_cache* pconfig) {
 
 CUresult cuCtxSetCacheConfig(CUfunc_cache config) {
   Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
+    return result;
   if (config < CU_FUNC_CACHE_PREFER_NONE || config > CU_FUNC_CACHE_PREFER_EQUAL) {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -345,7 +350,8 @@ CUresult cuCtxSetCacheConfig(CUfunc_cache config) {
 
 CUresult cuCtxGetSharedMemConfig(CUsharedconfig* pConfig) {
   Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
+    return result;
   if (pConfig == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *pConfig = CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE;
   return CUDA_SUCCESS;
@@ -353,7 +359,8 @@ CUresult cuCtxGetSharedMemConfig(CUsharedconfig* pConfig) {
 
 CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) {
   Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
+    return result;
   return config >= 0 && config <= 2 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 

@@ -102,7 +102,8 @@ bool request_bind(const Settings& settings, const std::string& session, Bound& b
   if (!read_optional_keys(settings, keys, error)) return false;
   if (keys) keys = transport::make_curve_keys();  // of this session alone
   Value::Map environment;
-  for (const auto& [name, value] : settings.driver_environment) environment.emplace_back(name, value);
+  for (const auto& [name, value] : settings.driver_environment)
+    environment.emplace_back(name, value);
   const Value request = Value::map({{"t", "bind"},
                                     {"id", 2},
                                     {"session", binary(session)},

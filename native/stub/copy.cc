@@ -1,5 +1,5 @@
-// One-dimensional copies. Host bytes are captured at the call; device bytes land before any reply that
-// says the stream got past the copy.
+// One-dimensional copies. Host bytes are captured at the call; device bytes land before any reply
+// that says the stream got past the copy.
 #include "stub/copy.h"
 
 #include <cstring>

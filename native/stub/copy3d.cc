@@ -1,5 +1,5 @@
-// Two- and three-dimensional copies: all travel as one 3D call. A host side is packed or unpacked here, row
-// by row.
+// Two- and three-dimensional copies: all travel as one 3D call. A host side is packed or unpacked
+// here, row by row.
 #include <cstring>
 
 #include "generated/stub_api.h"
@@ -76,7 +76,8 @@ CUresult fill_end(const End& end, const wire::Copy3d& extent, wire::CopyEnd& out
       out.z = end.z;
       return CUDA_SUCCESS;
     }
-    default: return CUDA_ERROR_INVALID_VALUE;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
   }
 }
 
@@ -171,13 +172,13 @@ CUresult copy_rows(const End& source, const End& destination, size_t width, size
 
 template <typename Description>
 End source_of(const Description& d, size_t height, size_t z, size_t lod) {
-  return {d.srcMemoryType, d.srcHost, d.srcDevice, d.srcArray, d.srcPitch,
-          height,          d.srcXInBytes, d.srcY,  z,          lod};
+  return {d.srcMemoryType, d.srcHost,     d.srcDevice, d.srcArray, d.srcPitch,
+          height,          d.srcXInBytes, d.srcY,      z,          lod};
 }
 template <typename Description>
 End destination_of(const Description& d, size_t height, size_t z, size_t lod) {
-  return {d.dstMemoryType, d.dstHost, d.dstDevice, d.dstArray, d.dstPitch,
-          height,          d.dstXInBytes, d.dstY,  z,          lod};
+  return {d.dstMemoryType, d.dstHost,     d.dstDevice, d.dstArray, d.dstPitch,
+          height,          d.dstXInBytes, d.dstY,      z,          lod};
 }
 
 }  // namespace
@@ -187,7 +188,9 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* pCopy, CUstream hStream) {
   return copy_rows(source_of(*pCopy, 0, 0, 0), destination_of(*pCopy, 0, 0, 0), pCopy->WidthInBytes,
                    pCopy->Height, 1, hStream);
 }
-CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* pCopy) { return api::cuMemcpy2DAsync_v2(pCopy, nullptr); }
+CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* pCopy) {
+  return api::cuMemcpy2DAsync_v2(pCopy, nullptr);
+}
 CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* pCopy) {
   return api::cuMemcpy2DAsync_v2(pCopy, nullptr);
 }
@@ -198,6 +201,8 @@ CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* pCopy, CUstream hStream) {
                    destination_of(*pCopy, pCopy->dstHeight, pCopy->dstZ, pCopy->dstLOD),
                    pCopy->WidthInBytes, pCopy->Height, pCopy->Depth, hStream);
 }
-CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* pCopy) { return api::cuMemcpy3DAsync_v2(pCopy, nullptr); }
+CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* pCopy) {
+  return api::cuMemcpy3DAsync_v2(pCopy, nullptr);
+}
 
 }  // namespace vgpu::stub::api

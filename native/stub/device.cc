@@ -66,8 +66,8 @@ CUresult cuDeviceGetAttribute(int* pi, CUdevice_attribute attrib, CUdevice dev) 
   const CUresult result = find(dev, &device);
   if (result != CUDA_SUCCESS) return result;
   if (pi == nullptr || attrib < 1 || attrib >= kMaxDeviceAttribute) return CUDA_ERROR_INVALID_VALUE;
-  // One that neither the worker's driver nor cuda.h knows is an error; one that only the driver lacks
-  // is zero, as for a device without the feature.
+  // One that neither the worker's driver nor cuda.h knows is an error; one that only the driver
+  // lacks is zero, as for a device without the feature.
   if (!device->has_attribute[attrib] && attrib >= CU_DEVICE_ATTRIBUTE_MAX) {
     return CUDA_ERROR_INVALID_VALUE;
   }

@@ -1,4 +1,5 @@
-// Events. Their completion is known without a trip when the stream is known to have got past the record.
+// Events. Their completion is known without a trip when the stream is known to have got past the
+// record.
 #include "generated/stub_api.h"
 #include "stub/call.h"
 #include "stub/capture.h"

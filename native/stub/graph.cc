@@ -137,7 +137,8 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec* phGraphExec, CUgraph hGraph,
 CUresult cuGraphInstantiateWithParams(CUgraphExec* phGraphExec, CUgraph hGraph,
                                       CUDA_GRAPH_INSTANTIATE_PARAMS* instantiateParams) {
   if (instantiateParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const CUresult result = api::cuGraphInstantiateWithFlags(phGraphExec, hGraph, instantiateParams->flags);
+  const CUresult result =
+      api::cuGraphInstantiateWithFlags(phGraphExec, hGraph, instantiateParams->flags);
   instantiateParams->hErrNode_out = nullptr;
   instantiateParams->result_out =
       result == CUDA_SUCCESS ? CUDA_GRAPH_INSTANTIATE_SUCCESS : CUDA_GRAPH_INSTANTIATE_ERROR;
@@ -203,7 +204,8 @@ CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream) {
   Call call(Opcode::cuGraphLaunch);
   call.stream(hStream);
   if (!call.ok()) return call.result();
-  if (const CUresult result = push_shadows(call.ordered_by()); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = push_shadows(call.ordered_by()); result != CUDA_SUCCESS)
+    return result;
   call.put(call.handle(HandleKind::kGraphExec, hGraphExec));
   counters().launches.fetch_add(1, std::memory_order_relaxed);
   return call.finish();
@@ -234,7 +236,8 @@ CUresult cuGraphNodeGetDependencies_v2(CUgraphNode hNode, CUgraphNode* dependenc
 }
 CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode hNode, CUgraphNode* dependentNodes,
                                          CUgraphEdgeData* edgeData, size_t* numDependentNodes) {
-  const CUresult result = api::cuGraphNodeGetDependentNodes(hNode, dependentNodes, numDependentNodes);
+  const CUresult result =
+      api::cuGraphNodeGetDependentNodes(hNode, dependentNodes, numDependentNodes);
   if (result == CUDA_SUCCESS) clear_edges(edgeData, numDependentNodes);
   return result;
 }
@@ -243,7 +246,8 @@ CUresult cuGraphGetEdges(CUgraph hGraph, CUgraphNode* from, CUgraphNode* to, siz
   Call call(Opcode::cuGraphGetEdges);
   if (!call.ok()) return call.result();
   if (numEdges == nullptr || (from == nullptr) != (to == nullptr)) return CUDA_ERROR_INVALID_VALUE;
-  const auto room = from == nullptr ? 0u : static_cast<uint32_t>(std::min<size_t>(*numEdges, kRoom));
+  const auto room =
+      from == nullptr ? 0u : static_cast<uint32_t>(std::min<size_t>(*numEdges, kRoom));
   call.put(call.handle(HandleKind::kGraph, hGraph));
   call.put(process()->nodes.reserve(uint64_t{2} * room));
   call.put(room);
@@ -289,7 +293,8 @@ CUresult cuGraphAddDependencies(CUgraph hGraph, const CUgraphNode* from, const C
 }
 CUresult cuGraphAddDependencies_v2(CUgraph hGraph, const CUgraphNode* from, const CUgraphNode* to,
                                    const CUgraphEdgeData* edgeData, size_t numDependencies) {
-  if (!plain(edgeData, numDependencies)) return unsupported("cuGraphAddDependencies_v2 with edge data");
+  if (!plain(edgeData, numDependencies))
+    return unsupported("cuGraphAddDependencies_v2 with edge data");
   return api::cuGraphAddDependencies(hGraph, from, to, numDependencies);
 }
 
@@ -361,7 +366,8 @@ CUresult cuGraphAddMemcpyNode(CUgraphNode* phGraphNode, CUgraph hGraph,
   if (!on_device(d.srcMemoryType, d.srcDevice) || !on_device(d.dstMemoryType, d.dstDevice)) {
     return unsupported("cuGraphAddMemcpyNode with host memory or arrays");
   }
-  const auto end = [&](CUdeviceptr base, size_t pitch, size_t height, size_t x, size_t y, size_t z) {
+  const auto end = [&](CUdeviceptr base, size_t pitch, size_t height, size_t x, size_t y,
+                       size_t z) {
     wire::CopyEnd out{};
     out.memory_type = CU_MEMORYTYPE_DEVICE;
     out.pitch = pitch == 0 ? d.WidthInBytes + x : pitch;

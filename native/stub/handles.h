@@ -1,8 +1,8 @@
 // Tables from client-chosen ids to the stub's objects, one per kind.
 //
-// An id is kind | generation | slot: the slot is reused after a destroy, the id is not. find() takes no
-// lock; an object is never freed, so a handle that is used while another thread destroys it is an
-// error of the application, not a crash of ours.
+// An id is kind | generation | slot: the slot is reused after a destroy, the id is not. find()
+// takes no lock; an object is never freed, so a handle that is used while another thread destroys
+// it is an error of the application, not a crash of ours.
 #pragma once
 
 #include <array>
@@ -25,7 +25,8 @@ class HandleTable {
  public:
   explicit HandleTable(wire::HandleKind kind) : kind_(kind) {}
 
-  // A fresh object with its id; null when 2^24 of them live. `prepare` fills it before others see it.
+  // A fresh object with its id; null when 2^24 of them live. `prepare` fills it before others see
+  // it.
   template <typename Prepare>
   T* create(Prepare prepare) {
     const std::lock_guard lock(mutex_);
@@ -42,7 +43,8 @@ class HandleTable {
     return create([](T&) {});
   }
 
-  // `count` fresh objects whose ids follow each other; empty when there is no room. `prepare` fills each.
+  // `count` fresh objects whose ids follow each other; empty when there is no room. `prepare` fills
+  // each.
   template <typename Prepare>
   std::vector<T*> create_range(size_t count, Prepare prepare) {
     const std::lock_guard lock(mutex_);
@@ -118,13 +120,16 @@ class HandleTable {
       chunk.store(new Chunk, std::memory_order_release);
     }
     chunk.load(std::memory_order_relaxed)
-        ->objects[slot % kChunk].store(new T, std::memory_order_release);
+        ->objects[slot % kChunk]
+        .store(new T, std::memory_order_release);
     generations_.push_back(0);
     return slot;
   }
   T* slot_object(uint32_t slot) const {
-    return chunks_[slot / kChunk].load(std::memory_order_relaxed)
-        ->objects[slot % kChunk].load(std::memory_order_relaxed);
+    return chunks_[slot / kChunk]
+        .load(std::memory_order_relaxed)
+        ->objects[slot % kChunk]
+        .load(std::memory_order_relaxed);
   }
 
   wire::HandleKind kind_;

@@ -1,5 +1,5 @@
-// Host memory is the program's own: plain writable pages. Nothing travels; only mapped memory has a copy
-// on the device (shadow.h).
+// Host memory is the program's own: plain writable pages. Nothing travels; only mapped memory has a
+// copy on the device (shadow.h).
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -11,7 +11,8 @@ CUresult cuInit(unsigned int Flags) {
   return result;
 }
 
-// Asked before cuInit by every CUDA runtime, and must then be what it will be afterwards: so it attaches.
+// Asked before cuInit by every CUDA runtime, and must then be what it will be afterwards: so it
+// attaches.
 CUresult cuDriverGetVersion(int* driverVersion) {
   if (driverVersion == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *driverVersion = driver_version();

@@ -28,13 +28,12 @@ CUresult attribute(const Function& function, int* value, CUfunction_attribute wh
 }
 
 CUresult check_settable(const Function& function, CUfunction_attribute which, int value) {
-  const bool settable = which >= CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES &&
-                        which < CU_FUNC_ATTRIBUTE_MAX;
+  const bool settable =
+      which >= CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES && which < CU_FUNC_ATTRIBUTE_MAX;
   if (!settable || which >= function.attribute_count) return CUDA_ERROR_INVALID_VALUE;
   if (which == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) {
     const Context* context = this_thread().current();
-    const Device& device =
-        context == nullptr ? *process()->devices.front() : *context->device;
+    const Device& device = context == nullptr ? *process()->devices.front() : *context->device;
     const int fixed = function.attributes[CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES];
     const int most = device.attributes[CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN];
     if (value < 0 || value > most - fixed) return CUDA_ERROR_INVALID_VALUE;
@@ -71,7 +70,7 @@ CUresult cuFuncSetAttribute(CUfunction hfunc, CUfunction_attribute attrib, int v
   if (const CUresult result = find_any(hfunc, &function); result != CUDA_SUCCESS) return result;
   if (function->kernel) {
     return api::cuKernelSetAttribute(attrib, value, as_handle<CUkernel>(as_id(hfunc)),
-                                context->device->ordinal);
+                                     context->device->ordinal);
   }
   const CUresult allowed = check_settable(*function, attrib, value);
   if (allowed != CUDA_SUCCESS) return allowed;
@@ -136,14 +135,16 @@ CUresult cuFuncGetParamInfo(CUfunction func, size_t paramIndex, size_t* paramOff
 }
 CUresult cuKernelGetParamInfo(CUkernel kernel, size_t paramIndex, size_t* paramOffset,
                               size_t* paramSize) {
-  return api::cuFuncGetParamInfo(as_handle<CUfunction>(as_id(kernel)), paramIndex, paramOffset, paramSize);
+  return api::cuFuncGetParamInfo(as_handle<CUfunction>(as_id(kernel)), paramIndex, paramOffset,
+                                 paramSize);
 }
 
 CUresult cuFuncGetModule(CUmodule* hmod, CUfunction hfunc) {
   Function* function = nullptr;
   if (const CUresult result = find_any(hfunc, &function); result != CUDA_SUCCESS) return result;
   if (hmod == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (function->kernel) return api::cuLibraryGetModule(hmod, as_handle<CUlibrary>(function->module));
+  if (function->kernel)
+    return api::cuLibraryGetModule(hmod, as_handle<CUlibrary>(function->module));
   *hmod = as_handle<CUmodule>(function->module);
   return CUDA_SUCCESS;
 }

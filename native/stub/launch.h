@@ -16,8 +16,8 @@ struct LaunchShape {
   uint32_t shared_bytes;
 };
 
-// What CUDA refuses at the call: dimensions, threads and shared memory that the device or the function
-// does not have.
+// What CUDA refuses at the call: dimensions, threads and shared memory that the device or the
+// function does not have.
 CUresult check_shape(const Device& device, const Function& function, const LaunchShape& shape);
 // The launch's first 36 bytes.
 void put_shape(Call& call, uint64_t function, const LaunchShape& shape);

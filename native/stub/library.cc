@@ -15,8 +15,8 @@ CUresult find_library(CUlibrary handle, Module** library) {
   return *library == nullptr ? CUDA_ERROR_INVALID_HANDLE : CUDA_SUCCESS;
 }
 
-// A library is loaded without a context; the executor's driver wants one that exists. Any will do: the
-// current one, else the first device's primary.
+// A library is loaded without a context; the executor's driver wants one that exists. Any will do:
+// the current one, else the first device's primary.
 Context* loading_context() {
   Context* current = this_thread().current();
   if (current != nullptr && current->alive) return current;
@@ -53,7 +53,7 @@ CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* fileName, CUjit_o
   std::vector<char> bytes;
   if (const CUresult result = load_file(fileName, bytes); result != CUDA_SUCCESS) return result;
   return api::cuLibraryLoadData(library, bytes.data(), jitOptions, jitOptionsValues, numJitOptions,
-                           libraryOptions, libraryOptionValues, numLibraryOptions);
+                                libraryOptions, libraryOptionValues, numLibraryOptions);
 }
 
 CUresult cuLibraryUnload(CUlibrary library) {

@@ -78,7 +78,8 @@ CUresult cuLinkAddFile_v2(CUlinkState state, CUjitInputType type, const char* pa
   if (const CUresult result = load_file(path, bytes); result != CUDA_SUCCESS) return result;
   // PTX counts its terminating zero, other inputs have none.
   const size_t size = type == CU_JIT_INPUT_PTX ? bytes.size() : bytes.size() - 1;
-  return api::cuLinkAddData_v2(state, type, bytes.data(), size, path, numOptions, options, optionValues);
+  return api::cuLinkAddData_v2(state, type, bytes.data(), size, path, numOptions, options,
+                               optionValues);
 }
 
 CUresult cuLinkComplete(CUlinkState state, void** cubinOut, size_t* sizeOut) {

@@ -1,8 +1,7 @@
-// Device memory and memsets. The client keeps a map of all allocations, so that ranges are checked and
-// pointers described without a round trip.
+// Device memory and memsets. The client keeps a map of all allocations, so that ranges are checked
+// and pointers described without a round trip.
 #include "generated/stub_api.h"
 #include "stub/call.h"
-#include "stub/capture.h"
 #include "stub/capture.h"
 #include "stub/copy.h"
 #include "stub/process.h"
@@ -19,8 +18,8 @@ void remember(Context* context, uint64_t address, uint64_t size) {
   process()->allocations.add(allocation);
 }
 
-// A free is done when the work before it is: until then its bytes are not available. Waits for that, and
-// says whether there was anything to wait for.
+// A free is done when the work before it is: until then its bytes are not available. Waits for
+// that, and says whether there was anything to wait for.
 bool settle_frees(Context& context) {
   if (context.last_free.load() <= context.synced.load()) return false;
   if (process()->active_captures.load() != 0) return false;
@@ -29,15 +28,16 @@ bool settle_frees(Context& context) {
 
 // One memset: `width` elements of `element` bytes in each of `height` rows.
 template <typename Value>
-CUresult memset_rows(Opcode opcode, CUdeviceptr destination, size_t pitch, Value value, size_t width,
-                     size_t height, bool rows, CUstream stream) {
+CUresult memset_rows(Opcode opcode, CUdeviceptr destination, size_t pitch, Value value,
+                     size_t width, size_t height, bool rows, CUstream stream) {
   Call call(opcode);
   call.stream(stream);
   if (!call.ok()) return call.result();
   if (width == 0 || height == 0) return CUDA_SUCCESS;
   const size_t row_bytes = width * sizeof(Value);
   const size_t bytes = rows ? (height - 1) * pitch + row_bytes : row_bytes;
-  const bool aligned = destination % sizeof(Value) == 0 && (!rows || height == 1 || pitch >= row_bytes);
+  const bool aligned =
+      destination % sizeof(Value) == 0 && (!rows || height == 1 || pitch >= row_bytes);
   if (!aligned || !writable(destination, bytes)) return CUDA_ERROR_INVALID_VALUE;
   call.put(static_cast<uint64_t>(destination));
   if (rows) call.put(static_cast<uint64_t>(pitch));
@@ -93,13 +93,14 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
   if (const CUresult result = check_capture_unsafe(); result != CUDA_SUCCESS) return result;
   auto& allocations = process()->allocations;
   const auto allocation = allocations.find(dptr);
-  const bool whole = allocation && allocation->base == dptr &&
-                     (allocation->kind == AllocationKind::kAlloc ||
-                      allocation->kind == AllocationKind::kAsync);
+  const bool whole =
+      allocation && allocation->base == dptr &&
+      (allocation->kind == AllocationKind::kAlloc || allocation->kind == AllocationKind::kAsync);
   if (!whole) return CUDA_ERROR_INVALID_VALUE;
   Call call(Opcode::cuMemFree_v2, allocation->context);
   if (!call.ok()) return call.result();
-  if (const CUresult state = context_state(*allocation->context); state != CUDA_SUCCESS) return state;
+  if (const CUresult state = context_state(*allocation->context); state != CUDA_SUCCESS)
+    return state;
   // Two threads that free the same pointer: one wins.
   if (!allocations.remove(dptr)) return CUDA_ERROR_INVALID_VALUE;
   call.put(static_cast<uint64_t>(dptr));
@@ -143,15 +144,18 @@ CUresult cuMemsetD32Async(CUdeviceptr dstDevice, unsigned int ui, size_t N, CUst
 }
 CUresult cuMemsetD2D8Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned char uc, size_t Width,
                            size_t Height, CUstream hStream) {
-  return memset_rows(Opcode::cuMemsetD2D8Async, dstDevice, dstPitch, uc, Width, Height, true, hStream);
+  return memset_rows(Opcode::cuMemsetD2D8Async, dstDevice, dstPitch, uc, Width, Height, true,
+                     hStream);
 }
 CUresult cuMemsetD2D16Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned short us, size_t Width,
                             size_t Height, CUstream hStream) {
-  return memset_rows(Opcode::cuMemsetD2D16Async, dstDevice, dstPitch, us, Width, Height, true, hStream);
+  return memset_rows(Opcode::cuMemsetD2D16Async, dstDevice, dstPitch, us, Width, Height, true,
+                     hStream);
 }
 CUresult cuMemsetD2D32Async(CUdeviceptr dstDevice, size_t dstPitch, unsigned int ui, size_t Width,
                             size_t Height, CUstream hStream) {
-  return memset_rows(Opcode::cuMemsetD2D32Async, dstDevice, dstPitch, ui, Width, Height, true, hStream);
+  return memset_rows(Opcode::cuMemsetD2D32Async, dstDevice, dstPitch, ui, Width, Height, true,
+                     hStream);
 }
 
 // The synchronous memsets are asynchronous for device memory, in CUDA too.

@@ -89,7 +89,8 @@ CUresult cuModuleGetFunctionCount(unsigned int* count, CUmodule mod) {
   return result;
 }
 
-CUresult cuModuleEnumerateFunctions(CUfunction* functions, unsigned int numFunctions, CUmodule mod) {
+CUresult cuModuleEnumerateFunctions(CUfunction* functions, unsigned int numFunctions,
+                                    CUmodule mod) {
   Module* module = nullptr;
   if (const CUresult result = find_module(mod, &module); result != CUDA_SUCCESS) return result;
   if (functions == nullptr && numFunctions != 0) return CUDA_ERROR_INVALID_VALUE;

@@ -12,8 +12,8 @@
 namespace vgpu::stub::api {
 namespace {
 
-// Answers by the bytes of the question. Function ids are never reused; setting a function's attributes
-// changes its answers, so they are part of the key.
+// Answers by the bytes of the question. Function ids are never reused; setting a function's
+// attributes changes its answers, so they are part of the key.
 struct Answers {
   std::mutex mutex;  // guards known
   std::unordered_map<std::string, uint64_t> known;
@@ -61,7 +61,8 @@ CUresult find_function(CUfunction handle, Function** function) {
 
 CUresult cluster_query(Opcode opcode, int* out, CUfunction handle, const CUlaunchConfig* config) {
   Function* function = nullptr;
-  if (const CUresult result = find_function(handle, &function); result != CUDA_SUCCESS) return result;
+  if (const CUresult result = find_function(handle, &function); result != CUDA_SUCCESS)
+    return result;
   if (out == nullptr || config == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const LaunchShape shape{{config->gridDimX, config->gridDimY, config->gridDimZ},
                           {config->blockDimX, config->blockDimY, config->blockDimZ},
@@ -120,12 +121,13 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* numBlocks, CU
 
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* numBlocks, CUfunction func, int blockSize,
                                                      size_t dynamicSMemSize) {
-  return api::cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(numBlocks, func, blockSize,
-                                                              dynamicSMemSize, CU_OCCUPANCY_DEFAULT);
+  return api::cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+      numBlocks, func, blockSize, dynamicSMemSize, CU_OCCUPANCY_DEFAULT);
 }
 
 // The largest block size (in warps) with the most resident threads: what CUDA documents.
-CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* minGridSize, int* blockSize, CUfunction func,
+CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* minGridSize, int* blockSize,
+                                                   CUfunction func,
                                                    CUoccupancyB2DSize blockSizeToDynamicSMemSize,
                                                    size_t dynamicSMemSize, int blockSizeLimit,
                                                    unsigned int flags) {
@@ -142,11 +144,11 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* minGridSize, int* blockS
   *blockSize = *minGridSize = 0;
   for (int size = (limit + warp - 1) / warp * warp; size > 0; size -= warp) {
     const int block = std::min(size, limit);
-    const size_t shared = blockSizeToDynamicSMemSize != nullptr ? blockSizeToDynamicSMemSize(block)
-                                                                : dynamicSMemSize;
+    const size_t shared =
+        blockSizeToDynamicSMemSize != nullptr ? blockSizeToDynamicSMemSize(block) : dynamicSMemSize;
     int blocks = 0;
-    const CUresult result = api::cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(&blocks, func, block,
-                                                                                 shared, flags);
+    const CUresult result = api::cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+        &blocks, func, block, shared, flags);
     if (result != CUDA_SUCCESS) return result;
     if (blocks * block <= best_threads) continue;
     best_threads = blocks * block;
@@ -161,8 +163,8 @@ CUresult cuOccupancyMaxPotentialBlockSize(int* minGridSize, int* blockSize, CUfu
                                           CUoccupancyB2DSize blockSizeToDynamicSMemSize,
                                           size_t dynamicSMemSize, int blockSizeLimit) {
   return api::cuOccupancyMaxPotentialBlockSizeWithFlags(minGridSize, blockSize, func,
-                                                   blockSizeToDynamicSMemSize, dynamicSMemSize,
-                                                   blockSizeLimit, CU_OCCUPANCY_DEFAULT);
+                                                        blockSizeToDynamicSMemSize, dynamicSMemSize,
+                                                        blockSizeLimit, CU_OCCUPANCY_DEFAULT);
 }
 
 CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t* dynamicSmemSize, CUfunction func,

@@ -53,38 +53,52 @@ CUresult attribute_of(void* data, CUpointer_attribute attribute, uint64_t addres
   const uint64_t base = found.device ? found.device->base : found.host->base;
   const uint64_t size = found.device ? found.device->size : found.host->size;
   switch (attribute) {
-    case CU_POINTER_ATTRIBUTE_CONTEXT: return context_of(data, found);
+    case CU_POINTER_ATTRIBUTE_CONTEXT:
+      return context_of(data, found);
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE: {
       return store<unsigned>(data, found.device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST);
     }
-    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: return device_pointer(data, address, found);
-    case CU_POINTER_ATTRIBUTE_HOST_POINTER: return host_pointer(data, address, found);
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+      return device_pointer(data, address, found);
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+      return host_pointer(data, address, found);
     case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS: {
       return store<unsigned>(data, found.device && found.device->sync_memops ? 1 : 0);
     }
     case CU_POINTER_ATTRIBUTE_BUFFER_ID: {
       return store<uint64_t>(data, found.device ? found.device->id : found.host->id);
     }
-    case CU_POINTER_ATTRIBUTE_IS_MANAGED: return store<unsigned>(data, 0);
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: return store<int>(data, ordinal_of(found));
-    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE: return store<unsigned>(data, 0);
-    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR: return store<uint64_t>(data, base);
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE: return store<size_t>(data, size);
-    case CU_POINTER_ATTRIBUTE_MAPPED: return store<unsigned>(data, 1);
-    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES: return store<uint64_t>(data, 0);
-    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE: return store<unsigned>(data, 0);
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+      return store<unsigned>(data, 0);
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+      return store<int>(data, ordinal_of(found));
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+      return store<unsigned>(data, 0);
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+      return store<uint64_t>(data, base);
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+      return store<size_t>(data, size);
+    case CU_POINTER_ATTRIBUTE_MAPPED:
+      return store<unsigned>(data, 1);
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+      return store<uint64_t>(data, 0);
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
+      return store<unsigned>(data, 0);
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS: {
       return store<unsigned>(data, CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE);
     }
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: {
       return store<uint64_t>(data, found.device ? found.device->pool : 0);
     }
-    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE: return store<size_t>(data, size);
-    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR: return store<uint64_t>(data, base);
+    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
+      return store<size_t>(data, size);
+    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
+      return store<uint64_t>(data, base);
     case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID: {
       return store<uint64_t>(data, found.device ? found.device->id : found.host->id);
     }
-    default: return CUDA_ERROR_INVALID_VALUE;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
   }
 }
 
@@ -101,10 +115,18 @@ void attribute_of_unknown(void* data, CUpointer_attribute attribute) {
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
     case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
     case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
-    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID: store<uint64_t>(data, 0); break;
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: store<int>(data, -2); break;
-    case CU_POINTER_ATTRIBUTE_P2P_TOKENS: std::memset(data, 0, 16); break;
-    default: store<unsigned>(data, 0); break;
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
+      store<uint64_t>(data, 0);
+      break;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+      store<int>(data, -2);
+      break;
+    case CU_POINTER_ATTRIBUTE_P2P_TOKENS:
+      std::memset(data, 0, 16);
+      break;
+    default:
+      store<unsigned>(data, 0);
+      break;
   }
 }
 
@@ -120,7 +142,8 @@ CUresult cuPointerGetAttribute(void* data, CUpointer_attribute attribute, CUdevi
 CUresult cuPointerGetAttributes(unsigned int numAttributes, CUpointer_attribute* attributes,
                                 void** data, CUdeviceptr ptr) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
-  if (attributes == nullptr || data == nullptr || numAttributes == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (attributes == nullptr || data == nullptr || numAttributes == 0)
+    return CUDA_ERROR_INVALID_VALUE;
   const Found found = look_up(ptr);
   for (unsigned i = 0; i < numAttributes; ++i) {
     if (data[i] == nullptr) return CUDA_ERROR_INVALID_VALUE;

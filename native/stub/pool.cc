@@ -15,7 +15,9 @@ CUresult find_device(CUdevice ordinal, Device** device) {
   return *device == nullptr ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
 }
 
-uint64_t default_pool(const Device& device) { return wire::default_mem_pool(device.worker_ordinal); }
+uint64_t default_pool(const Device& device) {
+  return wire::default_mem_pool(device.worker_ordinal);
+}
 uint64_t current_pool(const Device& device) {
   const uint64_t set = device.pool.load();
   return set == 0 ? default_pool(device) : set;
@@ -189,7 +191,8 @@ CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc* map, size_
   return call.wait();
 }
 
-CUresult cuMemPoolGetAccess(CUmemAccess_flags* flags, CUmemoryPool memPool, CUmemLocation* location) {
+CUresult cuMemPoolGetAccess(CUmemAccess_flags* flags, CUmemoryPool memPool,
+                            CUmemLocation* location) {
   Call call(Opcode::cuMemPoolGetAccess);
   if (!call.ok()) return call.result();
   if (flags == nullptr || location == nullptr) return CUDA_ERROR_INVALID_VALUE;

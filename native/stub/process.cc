@@ -22,10 +22,6 @@ constinit std::atomic<Process*> the_process{nullptr};
 constexpr int kOwnVersion = 13000;
 constinit std::mutex init_mutex;  // guards the way from kNew to kReady
 
-std::string token_text(const std::array<std::byte, 16>& token) {
-  return {reinterpret_cast<const char*>(token.data()), token.size()};
-}
-
 struct Embedded {
   decltype(&vgpu_embedded_start) start = nullptr;
   decltype(&vgpu_embedded_stop) stop = nullptr;
@@ -38,8 +34,10 @@ Embedded embedded_functions() {
   if (library == nullptr) return functions;
   functions.start =
       reinterpret_cast<decltype(functions.start)>(::dlsym(library, "vgpu_embedded_start"));
-  functions.stop = reinterpret_cast<decltype(functions.stop)>(::dlsym(library, "vgpu_embedded_stop"));
-  functions.free = reinterpret_cast<decltype(functions.free)>(::dlsym(library, "vgpu_embedded_free"));
+  functions.stop =
+      reinterpret_cast<decltype(functions.stop)>(::dlsym(library, "vgpu_embedded_stop"));
+  functions.free =
+      reinterpret_cast<decltype(functions.free)>(::dlsym(library, "vgpu_embedded_free"));
   return functions;
 }
 
@@ -54,12 +52,14 @@ transport::ClientLinkOptions link_options() {
 }  // namespace
 
 Process* process() {
-  return state.load(std::memory_order_acquire) == kReady ? the_process.load(std::memory_order_acquire)
-                                                         : nullptr;
+  return state.load(std::memory_order_acquire) == kReady
+             ? the_process.load(std::memory_order_acquire)
+             : nullptr;
 }
 
 CUresult ready() {
-  return state.load(std::memory_order_acquire) == kReady ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
+  return state.load(std::memory_order_acquire) == kReady ? CUDA_SUCCESS
+                                                         : CUDA_ERROR_NOT_INITIALIZED;
 }
 
 // In a forked child nothing of the parent's session may be used: CUDA answers so too.
@@ -187,8 +187,9 @@ CUresult Process::lost() {
   std::call_once(loss_reported_, [this] {
     const std::string reason = link()->lost_reason();
     const std::string why = ask_why();
-    message("the GPU session is lost: %s%s%s. Every further CUDA call fails; start the program again.",
-            reason.c_str(), why.empty() ? "" : "; the worker says: ", why.c_str());
+    message(
+        "the GPU session is lost: %s%s%s. Every further CUDA call fails; start the program again.",
+        reason.c_str(), why.empty() ? "" : "; the worker says: ", why.c_str());
   });
   return CUDA_ERROR_DEVICE_UNAVAILABLE;
 }

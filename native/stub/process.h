@@ -114,8 +114,8 @@ CUresult ready();
 
 // cuInit: attaches once; in the child of an initialised parent it fails, as CUDA's does.
 CUresult initialize();
-// The worker's driver version; attaches for it. Without a worker, the version of our entry points, so
-// that a program goes on to cuInit and gets its error.
+// The worker's driver version; attaches for it. Without a worker, the version of our entry points,
+// so that a program goes on to cuInit and gets its error.
 int driver_version();
 // attach.cc: asks the worker (or the embedded executor) what there is. Null with a message printed.
 std::unique_ptr<Process> attach(Settings settings, CUresult& result);

@@ -13,9 +13,14 @@ std::string variable(const char* name) {
 }
 
 constexpr const char* kDriverVariables[] = {
-    "CUDA_FORCE_PTX_JIT",          "CUDA_DISABLE_PTX_JIT",        "CUDA_FORCE_JIT",
-    "CUDA_DISABLE_JIT",            "CUDA_DEVICE_MAX_CONNECTIONS", "CUDA_DEVICE_MAX_COPY_CONNECTIONS",
-    "CUDA_SCALE_LAUNCH_QUEUES",    "CUDA_DEVICE_WAITS_ON_EXCEPTION",
+    "CUDA_FORCE_PTX_JIT",
+    "CUDA_DISABLE_PTX_JIT",
+    "CUDA_FORCE_JIT",
+    "CUDA_DISABLE_JIT",
+    "CUDA_DEVICE_MAX_CONNECTIONS",
+    "CUDA_DEVICE_MAX_COPY_CONNECTIONS",
+    "CUDA_SCALE_LAUNCH_QUEUES",
+    "CUDA_DEVICE_WAITS_ON_EXCEPTION",
     "CUDA_DEVICE_DEFAULT_PERSISTING_L2_CACHE_PERCENTAGE_LIMIT"};
 
 // Splits `name value`, `name = value` and `name = "value"`; Z85 text itself may hold '=' and '#'.
@@ -51,7 +56,8 @@ Settings read_settings() {
   settings.launch_blocking = variable("CUDA_LAUNCH_BLOCKING") == "1";
   settings.eager_loading = variable("CUDA_MODULE_LOADING") == "EAGER";
   for (const char* name : kDriverVariables) {
-    if (const char* value = std::getenv(name)) settings.driver_environment.emplace_back(name, value);
+    if (const char* value = std::getenv(name))
+      settings.driver_environment.emplace_back(name, value);
   }
   return settings;
 }
@@ -69,9 +75,11 @@ bool read_keys(const std::string& path, transport::CurveKeys& keys, std::string&
     if (name == "secret" || name == "client-secret") keys.secret_key = value;
     if (name == "server-public") keys.server_public = value;
   }
-  if (keys.public_key.size() != 40 || keys.secret_key.size() != 40 || keys.server_public.size() != 40) {
-    error = "the key file " + path +
-            " lacks public, secret or server-public (40 characters each): make one with `vgpu keys`";
+  if (keys.public_key.size() != 40 || keys.secret_key.size() != 40 ||
+      keys.server_public.size() != 40) {
+    error =
+        "the key file " + path +
+        " lacks public, secret or server-public (40 characters each): make one with `vgpu keys`";
     return false;
   }
   return true;

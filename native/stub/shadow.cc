@@ -99,7 +99,8 @@ CUresult push_shadows(Stream* stream) {
     if (shadow->context != stream->context) continue;
     if (std::memcmp(shadow->host, shadow->known.data(), shadow->size) == 0) continue;
     shadow->known.assign(shadow->host, shadow->host + shadow->size);
-    const CUresult result = send_to_device(stream, shadow->device, shadow->known.data(), shadow->size);
+    const CUresult result =
+        send_to_device(stream, shadow->device, shadow->known.data(), shadow->size);
     if (result != CUDA_SUCCESS) return result;
   }
   return CUDA_SUCCESS;
@@ -111,8 +112,8 @@ ShadowPull::ShadowPull(Stream* stream) {
   const std::lock_guard lock(table.mutex);
   for (const auto& shadow : table.all) {
     if (shadow->context != stream->context) continue;
-    appended_ |= append_from_device(stream, shadow->incoming.data(), shadow->device, shadow->size) ==
-                 CUDA_SUCCESS;
+    appended_ |= append_from_device(stream, shadow->incoming.data(), shadow->device,
+                                    shadow->size) == CUDA_SUCCESS;
   }
 }
 

@@ -1,5 +1,5 @@
-// Mapped host memory without a common memory: a copy on the device, refreshed before launches and brought
-// back at synchronization. At most 1 MiB in all (cuDNN maps a 4-byte word per handle).
+// Mapped host memory without a common memory: a copy on the device, refreshed before launches and
+// brought back at synchronization. At most 1 MiB in all (cuDNN maps a 4-byte word per handle).
 #pragma once
 
 #include <cuda.h>

@@ -1,5 +1,5 @@
-// What the stub remembers of the program's CUDA objects. Objects live for ever (handles.h); which are
-// valid is decided by their id.
+// What the stub remembers of the program's CUDA objects. Objects live for ever (handles.h); which
+// are valid is decided by their id.
 #pragma once
 
 #include <cuda.h>
@@ -32,11 +32,12 @@ struct Capture {
   uint32_t thread = 0;  // dense number of the thread that began it
   Stream* origin = nullptr;
   std::atomic<bool> invalidated{false};
-  std::vector<std::pair<Stream*, uint64_t>> members;  // and their ids; guarded by Process::capture_mutex
+  std::vector<std::pair<Stream*, uint64_t>>
+      members;  // and their ids; guarded by Process::capture_mutex
 };
 
-// Progress is counted in records: `last` is the number of the newest record of the stream, `synced` the
-// newest one known to be complete. When they are equal a synchronize needs no round trip.
+// Progress is counted in records: `last` is the number of the newest record of the stream, `synced`
+// the newest one known to be complete. When they are equal a synchronize needs no round trip.
 struct Stream : Object {
   Context* context = nullptr;
   unsigned flags = 0;
@@ -50,20 +51,21 @@ struct Stream : Object {
 struct Context : Object {
   Device* device = nullptr;
   bool primary = false;
-  std::atomic<bool> alive{false};     // retained (primary) or created and not destroyed
-  std::atomic<bool> announced{false}; // the executor has been told to make it
+  std::atomic<bool> alive{false};      // retained (primary) or created and not destroyed
+  std::atomic<bool> announced{false};  // the executor has been told to make it
   std::atomic<int> references{0};
   std::atomic<unsigned> flags{0};
   std::atomic<unsigned> generation{0};  // grows when its objects die
   std::atomic<int> sticky{0};           // CUresult that every call returns from now on
   std::atomic<int> cache_config{0};
   std::atomic<int> shared_config{0};
-  uint64_t number = 0;                  // cuCtxGetId
-  Stream legacy;                        // id stays 0
-  std::atomic<uint64_t> last{0}, synced{0};                    // of all its streams
-  std::atomic<uint64_t> blocking_last{0}, blocking_synced{0};  // of those the legacy stream waits for
+  uint64_t number = 0;                       // cuCtxGetId
+  Stream legacy;                             // id stays 0
+  std::atomic<uint64_t> last{0}, synced{0};  // of all its streams
+  std::atomic<uint64_t> blocking_last{0},
+      blocking_synced{0};              // of those the legacy stream waits for
   std::atomic<uint64_t> last_free{0};  // record number of the newest cuMemFree
-  std::mutex limits_mutex;                                     // guards limits
+  std::mutex limits_mutex;             // guards limits
   std::map<int, uint64_t> limits;
   CUmemoryPool pool = nullptr;
 };
@@ -88,11 +90,11 @@ struct Device {
 struct Event : Object {
   Context* context = nullptr;
   unsigned flags = 0;
-  std::atomic<Stream*> stream{nullptr};   // of the newest record
+  std::atomic<Stream*> stream{nullptr};  // of the newest record
   std::atomic<uint64_t> stream_id{0};
-  std::atomic<uint64_t> recorded{0};      // record number; 0: never
-  std::atomic<uint64_t> completed{0};     // the `recorded` that is known to be complete
-  std::atomic<Capture*> capture{nullptr}; // recorded inside this capture
+  std::atomic<uint64_t> recorded{0};       // record number; 0: never
+  std::atomic<uint64_t> completed{0};      // the `recorded` that is known to be complete
+  std::atomic<Capture*> capture{nullptr};  // recorded inside this capture
 };
 
 struct Parameter {

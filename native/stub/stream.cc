@@ -1,5 +1,5 @@
-// Streams. Created and destroyed without waiting; whether a synchronize needs a trip is known from what
-// has been appended since the last one.
+// Streams. Created and destroyed without waiting; whether a synchronize needs a trip is known from
+// what has been appended since the last one.
 #include "generated/stub_api.h"
 #include "stub/call.h"
 #include "stub/capture.h"
@@ -14,7 +14,8 @@ CUresult find_stream(CUstream handle, Stream** stream) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
   *stream = resolve_stream(handle);
   if (*stream != nullptr) return CUDA_SUCCESS;
-  return this_thread().current() == nullptr ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
+  return this_thread().current() == nullptr ? CUDA_ERROR_INVALID_CONTEXT
+                                            : CUDA_ERROR_INVALID_HANDLE;
 }
 
 // The checks that a query and a synchronize share; `through` is the work that they are about.
@@ -227,7 +228,8 @@ CUresult cuStreamGetAttribute(CUstream hStream, CUstreamAttrID attr, CUstreamAtt
   return result;
 }
 
-CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr, const CUstreamAttrValue* value) {
+CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr,
+                              const CUstreamAttrValue* value) {
   Call call(Opcode::cuStreamSetAttribute);
   call.stream(hStream);
   if (!call.ok()) return call.result();

@@ -25,7 +25,8 @@ void destroy_default_streams(ThreadState& thread) {
   }
 }
 
-// Its destructor runs when the thread ends; the main thread's at exit, when the link is closed anyway.
+// Its destructor runs when the thread ends; the main thread's at exit, when the link is closed
+// anyway.
 struct Ending {
   ~Ending() {
     ThreadState* ended = state;

@@ -10,8 +10,8 @@
 
 namespace vgpu::stub {
 
-// Indices and UUIDs ("GPU-" and an unambiguous prefix); the list ends at its first invalid entry; an
-// empty text hides all. CUDA_DEVICE_ORDER changes nothing: the worker orders by PCI bus.
+// Indices and UUIDs ("GPU-" and an unambiguous prefix); the list ends at its first invalid entry;
+// an empty text hides all. CUDA_DEVICE_ORDER changes nothing: the worker orders by PCI bus.
 std::vector<std::unique_ptr<Device>> visible_devices(std::vector<std::unique_ptr<Device>> all,
                                                      const std::optional<std::string>& list);
 
