@@ -7,6 +7,8 @@
 // hardware's.
 #pragma once
 
+#include <cstring>
+
 #include "softgpu/math/arithmetic.h"
 #include "softgpu/math/integer.h"
 
@@ -62,21 +64,12 @@ struct Place {
 };
 
 // --- Fragments of mma.sync, shapes m8n8k* and m16n8k*, except m8n8k4 with .f16 ---
-// One rule covers the figures of 9.7.14.5.2 to 9.7.14.5.13: lane = 4 * group + thread; register r
-// of A holds `per` neighbouring elements of row group (+ 8); B likewise by columns.
-
-// Element j of register r of matrix A. `per`: elements in 32 bits (1 for .f64, of 64 bits).
-constexpr Place place_a(uint32_t m, uint32_t per, uint32_t lane, uint32_t r, uint32_t j) {
-  const uint32_t halves = m / 8;
-  return {lane / 4 + 8 * (r % halves), (lane % 4) * per + j + (r / halves) * 4 * per};
-}
-constexpr Place place_b(uint32_t per, uint32_t lane, uint32_t r, uint32_t j) {
-  return {(lane % 4) * per + j + r * 4 * per, lane / 4};
-}
-// Element i of C and D; packed halves are elements 2r and 2r + 1 of register r.
-constexpr Place place_c(uint32_t lane, uint32_t i) {
-  return {lane / 4 + 8 * (i / 2), (lane % 4) * 2 + i % 2};
-}
+// One rule covers the figures of 9.7.14.5.2 to 9.7.14.5.13. With lane = 4 * group + thread, the
+// four lanes of a group hold, in register r, a run of neighbouring elements: of row `group` of A
+// (and of row group + 8 in every second register, where m is 16), of column `group` of B. So a
+// register row read as an array of elements is a block of 8 rows, or columns, with nothing to
+// rearrange inside. Accumulators are blocks of 8 x 8 in the same way: two registers side by side,
+// or one of packed halves.
 
 // A small format's bits as single precision.
 template <Element kType>
@@ -86,6 +79,7 @@ inline float decode(uint32_t bits) {
   if constexpr (kType == Element::kTf32) return as_f32(bits & 0xFFFFE000);  // the rest is ignored
   if constexpr (kType == Element::kE4m3) return e4m3_to_f32(static_cast<uint8_t>(bits));
   if constexpr (kType == Element::kE5m2) return e5m2_to_f32(static_cast<uint8_t>(bits));
+  if constexpr (kType == Element::kF32) return as_f32(bits);
 }
 template <Element kType>
 inline int32_t decode_integer(uint32_t bits) {
@@ -95,130 +89,185 @@ inline int32_t decode_integer(uint32_t bits) {
   if constexpr (kType == Element::kU4) return bits & 15;
 }
 
-// Dense matrices, row-major; large enough for every shape below.
+// Dense matrices, row-major; large enough for every shape below. `turned` is B by columns.
 template <typename T>
 struct Dense {
   alignas(64) T a[32 * 64];
   alignas(64) T b[64 * 32];
   alignas(64) T c[32 * 32];
+  alignas(64) T turned[64 * 32];
 };
 
-// c (m x n) += a (m x k) * b (k x n). The inner loop runs over n, which is 8, 16 or 32.
-template <uint32_t kN, typename T>
-inline void multiply_rows(const T* a, const T* b, T* c, uint32_t m, uint32_t k) {
-  for (uint32_t row = 0; row < m; ++row) {
-    T sum[kN];
-    for (uint32_t n = 0; n < kN; ++n) sum[n] = c[row * kN + n];
-    for (uint32_t i = 0; i < k; ++i) {
-      const T factor = a[row * k + i];
-      for (uint32_t n = 0; n < kN; ++n) {
-        if constexpr (std::is_same_v<T, float>) {
-          sum[n] = __builtin_fmaf(factor, b[i * kN + n], sum[n]);
-        } else if constexpr (std::is_same_v<T, double>) {
-          sum[n] = __builtin_fma(factor, b[i * kN + n], sum[n]);
-        } else {
-          sum[n] += factor * b[i * kN + n];
+// c (m x n) += a (m x k) * b (k x n), where m is a multiple of four and n of eight. Blocks of four
+// rows and eight columns stay in registers; the compiler does not find that by itself.
+template <typename T>
+inline void multiply(const T* __restrict a, const T* __restrict b, T* __restrict c, Shape shape) {
+  typedef T Eight __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+  for (uint32_t row = 0; row < shape.m; row += 4) {
+    for (uint32_t column = 0; column < shape.n; column += 8) {
+      T* const out = c + row * shape.n + column;
+      Eight sum[4];
+      for (uint32_t r = 0; r < 4; ++r) sum[r] = *reinterpret_cast<Eight*>(out + r * shape.n);
+      for (uint32_t i = 0; i < shape.k; ++i) {
+        const Eight right = *reinterpret_cast<const Eight*>(b + i * shape.n + column);
+        for (uint32_t r = 0; r < 4; ++r) {
+          const T left = a[(row + r) * shape.k + i];
+          if constexpr (std::is_same_v<T, double>) {
+            for (uint32_t n = 0; n < 8; ++n) sum[r][n] = __builtin_fma(left, right[n], sum[r][n]);
+          } else {
+            sum[r] += left * right;
+          }
         }
       }
+      for (uint32_t r = 0; r < 4; ++r) *reinterpret_cast<Eight*>(out + r * shape.n) = sum[r];
     }
-    for (uint32_t n = 0; n < kN; ++n) c[row * kN + n] = sum[n];
   }
 }
+// b (k x n, by rows) from `turned` (by columns).
 template <typename T>
-inline void multiply(const T* a, const T* b, T* c, Shape shape) {
-  if (shape.n == 8) return multiply_rows<8>(a, b, c, shape.m, shape.k);
-  if (shape.n == 16) return multiply_rows<16>(a, b, c, shape.m, shape.k);
-  return multiply_rows<32>(a, b, c, shape.m, shape.k);
+inline void turn(Shape shape, Dense<T>& dense) {
+  for (uint32_t column = 0; column < shape.n; ++column) {
+    for (uint32_t i = 0; i < shape.k; ++i) {
+      dense.b[i * shape.n + column] = dense.turned[column * shape.k + i];
+    }
+  }
 }
 
-// Spreads a fragment into a dense matrix. `place(lane, register, j)` says where; `decode` turns an
-// element's bits into the type of the matrix.
-template <uint32_t kBits, typename T, typename PlaceOf, typename Decode>
-inline void gather(const ConstRow* rows, uint32_t registers, uint32_t columns, T* dense,
-                   PlaceOf place, Decode decode_bits) {
-  constexpr uint32_t kPer = 32 / kBits;
-  for (uint32_t r = 0; r < registers; ++r) {
-    for (uint32_t j = 0; j < kPer; ++j) {
-      alignas(64) T values[kWarp];
-      for (uint32_t lane = 0; lane < kWarp; ++lane) {
-        constexpr uint32_t kMask = kBits == 32 ? ~0u : (1u << kBits) - 1;
-        values[lane] = decode_bits((rows[r][lane] >> (j * kBits % 32)) & kMask);
-      }
-      for (uint32_t lane = 0; lane < kWarp; ++lane) {
-        const Place at = place(lane, r, j);
-        dense[at.row * columns + at.column] = values[lane];
+// `count` is a multiple of eight. The processor's conversion keeps the payload of a NaN; mma
+// results are canonical in any case.
+inline void unpack_halves(const uint32_t* words, uint32_t count, float* out) {
+  const char* from = reinterpret_cast<const char*>(words);
+#if defined(__F16C__)
+  for (uint32_t i = 0; i < count; i += 8) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * i));
+    _mm256_storeu_ps(out + i, _mm256_cvtph_ps(halves));
+  }
+#else
+  for (uint32_t i = 0; i < count; ++i) {
+    uint16_t half;
+    std::memcpy(&half, from + 2 * i, 2);
+    out[i] = f16_to_f32(half);
+  }
+#endif
+}
+
+template <Element kType, typename T>
+inline T decode_as(uint32_t bits) {
+  if constexpr (std::is_same_v<T, float>) {
+    return decode<kType>(bits);
+  } else {
+    return decode_integer<kType>(bits);
+  }
+}
+
+// Elements of `count` words, in order of their bits. Halves and bytes are read as such: contiguous
+// loads and stores vectorise best.
+template <Element kType, typename T>
+inline void unpack(const uint32_t* words, uint32_t count, T* __restrict out) {
+  constexpr uint32_t kBits = element_bits(kType), kPer = 32 / kBits;
+  if constexpr (kType == Element::kF16) {
+    unpack_halves(words, 2 * count, out);
+  } else if constexpr (kBits == 16 || kBits == 8) {
+    using Small = std::conditional_t<kBits == 16, uint16_t, uint8_t>;
+    for (uint32_t i = 0; i < count * kPer; ++i) {
+      Small bits;
+      std::memcpy(&bits, reinterpret_cast<const char*>(words) + i * sizeof(Small), sizeof(Small));
+      out[i] = decode_as<kType, T>(bits);
+    }
+  } else {
+    constexpr uint32_t kMask = kBits == 32 ? ~0u : (1u << kBits) - 1;
+    for (uint32_t i = 0; i < count; ++i) {
+      for (uint32_t j = 0; j < kPer; ++j) {
+        out[i * kPer + j] = decode_as<kType, T>((words[i] >> (j * kBits % 32)) & kMask);
       }
     }
   }
 }
 
-// C and D of single precision (one element per register) or packed halves.
+// A register row into its block: eight runs of 4 * per elements, `stride` apart.
+template <Element kType, typename T>
+inline void place_runs(ConstRow row, uint32_t stride, T* out) {
+  constexpr uint32_t kRun = 4 * (32 / element_bits(kType));
+  alignas(64) T elements[8 * kRun];
+  unpack<kType>(row, kWarp, elements);
+  for (uint32_t group = 0; group < 8; ++group) {
+    std::memcpy(out + group * stride, elements + group * kRun, kRun * sizeof(T));
+  }
+}
+template <Element kType, typename T>
+inline void gather_a(Shape shape, const ConstRow* rows, T* out) {
+  constexpr uint32_t kRun = 4 * (32 / element_bits(kType));
+  const uint32_t halves = shape.m / 8, registers = halves * shape.k / kRun;
+  for (uint32_t r = 0; r < registers; ++r) {
+    place_runs<kType>(rows[r], shape.k, out + r % halves * 8 * shape.k + r / halves * kRun);
+  }
+}
+template <Element kType, typename T>
+inline void gather_b(Shape shape, const ConstRow* rows, Dense<T>& dense) {
+  constexpr uint32_t kRun = 4 * (32 / element_bits(kType));
+  for (uint32_t r = 0; r < shape.k / kRun; ++r) {
+    place_runs<kType>(rows[r], shape.k, dense.turned + r * kRun);
+  }
+  turn(shape, dense);
+}
+
+// C and D, of 32-bit elements or packed halves.
 inline void gather_c(const ConstRow* rows, Shape shape, bool half, float* dense) {
-  if (half) {
-    gather<16>(
-        rows, shape.m / 8, shape.n, dense,
-        [](uint32_t lane, uint32_t r, uint32_t j) { return place_c(lane, 2 * r + j); },
-        decode<Element::kF16>);
-  } else {
-    gather<32>(
-        rows, shape.m / 4, shape.n, dense,
-        [](uint32_t lane, uint32_t r, uint32_t) { return place_c(lane, r); }, as_f32);
+  for (uint32_t block = 0; block < shape.m / 8; ++block) {
+    float* out = dense + block * 64;
+    if (half) {
+      unpack<Element::kF16>(rows[block], kWarp, out);
+      continue;
+    }
+    for (uint32_t lane = 0; lane < kWarp; ++lane) {
+      out[2 * lane] = as_f32(rows[2 * block][lane]);
+      out[2 * lane + 1] = as_f32(rows[2 * block + 1][lane]);
+    }
   }
 }
 inline uint32_t pack_halves(float low, float high) {
   return f32_to_f16x2<Rounding::kNearest>(high, low);
 }
 inline void scatter_d(const Row* rows, Shape shape, bool half, const float* dense) {
-  const uint32_t elements = shape.m / 4;
-  for (uint32_t lane = 0; lane < kWarp; ++lane) {
-    for (uint32_t i = 0; i < elements; i += 2) {
-      const Place at = place_c(lane, i);  // its neighbour is the next element of the row
-      const float low = dense[at.row * shape.n + at.column];
-      const float high = dense[at.row * shape.n + at.column + 1];
-      if (half) {
-        rows[i / 2][lane] = pack_halves(low, high);
-      } else {
-        rows[i][lane] = bits_of(low);
-        rows[i + 1][lane] = bits_of(high);
-      }
+  for (uint32_t block = 0; block < shape.m / 8; ++block) {
+    const float* in = dense + block * 64;
+    for (uint32_t lane = 0; half && lane < kWarp; ++lane) {
+      rows[block][lane] = pack_halves(in[2 * lane], in[2 * lane + 1]);
+    }
+    for (uint32_t lane = 0; !half && lane < kWarp; ++lane) {
+      rows[2 * block][lane] = bits_of(canonical(in[2 * lane]));
+      rows[2 * block + 1][lane] = bits_of(canonical(in[2 * lane + 1]));
     }
   }
 }
 
-template <Element kType>
-inline void gather_ab(Shape shape, const ConstRow* a, const ConstRow* b, Dense<float>& dense) {
-  constexpr uint32_t kBits = element_bits(kType), kPer = 32 / kBits;
-  gather<kBits>(
-      a, shape.m / 8 * (shape.k / (4 * kPer)), shape.k, dense.a,
-      [&](uint32_t lane, uint32_t r, uint32_t j) { return place_a(shape.m, kPer, lane, r, j); },
-      decode<kType>);
-  gather<kBits>(
-      b, shape.k / (4 * kPer), shape.n, dense.b,
-      [](uint32_t lane, uint32_t r, uint32_t j) { return place_b(kPer, lane, r, j); },
-      decode<kType>);
-}
-
-// mma.sync.aligned with floating point inputs of one type: m16n8k{4,8,16,32}. C and D are .f32 or
-// packed .f16. Reads all operands before it writes D, which may be the rows of C.
-template <Element kType>
-inline void mma_float(Shape shape, bool half_c, bool half_d, const Row* d, const ConstRow* a,
-                      const ConstRow* b, const ConstRow* c) {
+// mma.sync.aligned with floating point inputs: m16n8k{4,8,16,32}. C and D are .f32 or packed .f16.
+// The 8-bit formats may differ between A and B. Reads all operands before it writes D, which may be
+// the rows of C.
+template <Element kA, Element kB>
+inline void mma_float8(Shape shape, bool half_c, bool half_d, const Row* d, const ConstRow* a,
+                       const ConstRow* b, const ConstRow* c) {
   Dense<float> dense;
-  gather_ab<kType>(shape, a, b, dense);
+  gather_a<kA>(shape, a, dense.a);
+  gather_b<kB>(shape, b, dense);
   gather_c(c, shape, half_c, dense.c);
   multiply(dense.a, dense.b, dense.c, shape);
   scatter_d(d, shape, half_d, dense.c);
 }
-// The 8-bit formats may differ between A and B.
-template <Element kA, Element kB>
-inline void mma_float8(Shape shape, bool half_c, bool half_d, const Row* d, const ConstRow* a,
-                       const ConstRow* b, const ConstRow* c) {
-  Dense<float> dense, other;
-  gather_ab<kA>(shape, a, b, dense);
-  gather_ab<kB>(shape, a, b, other);
-  gather_c(c, shape, half_c, dense.c);
-  multiply(dense.a, other.b, dense.c, shape);
-  scatter_d(d, shape, half_d, dense.c);
+template <Element kType>
+inline void mma_float(Shape shape, bool half_c, bool half_d, const Row* d, const ConstRow* a,
+                      const ConstRow* b, const ConstRow* c) {
+  mma_float8<kType, kType>(shape, half_c, half_d, d, a, b, c);
+}
+
+// Places of one element per lane and register, for .f64 and .b1.
+constexpr Place place_a(uint32_t m, uint32_t lane, uint32_t r) {
+  const uint32_t halves = m / 8;
+  return {lane / 4 + 8 * (r % halves), lane % 4 + r / halves * 4};
+}
+constexpr Place place_b(uint32_t lane, uint32_t r) { return {lane % 4 + r * 4, lane / 4}; }
+constexpr Place place_c(uint32_t lane, uint32_t i) {
+  return {lane / 4 + 8 * (i / 2), (lane % 4) * 2 + i % 2};
 }
 
 // mma.sync with .f64: m8n8k4, m16n8k{4,8,16}. Rows hold 64 bits per lane.
@@ -228,11 +277,11 @@ inline void mma_f64(Shape shape, double* const* d, const double* const* a, const
   const uint32_t halves = shape.m / 8, steps = shape.k / 4;
   for (uint32_t lane = 0; lane < kWarp; ++lane) {
     for (uint32_t r = 0; r < halves * steps; ++r) {
-      const Place at = place_a(shape.m, 1, lane, r, 0);
+      const Place at = place_a(shape.m, lane, r);
       dense.a[at.row * shape.k + at.column] = a[r][lane];
     }
     for (uint32_t r = 0; r < steps; ++r) {
-      const Place at = place_b(1, lane, r, 0);
+      const Place at = place_b(lane, r);
       dense.b[at.row * 8 + at.column] = b[r][lane];
     }
     for (uint32_t i = 0; i < 2 * halves; ++i) {
@@ -259,24 +308,16 @@ template <Element kA, Element kB>
 inline void mma_integer(Shape shape, bool saturate_result, const Row* d, const ConstRow* a,
                         const ConstRow* b, const ConstRow* c) {
   static_assert(element_bits(kA) == element_bits(kB));
-  constexpr uint32_t kBits = element_bits(kA), kPer = 32 / kBits;
   Dense<int32_t> dense;
-  gather<kBits>(
-      a, shape.m / 8 * (shape.k / (4 * kPer)), shape.k, dense.a,
-      [&](uint32_t lane, uint32_t r, uint32_t j) { return place_a(shape.m, kPer, lane, r, j); },
-      decode_integer<kA>);
-  gather<kBits>(
-      b, shape.k / (4 * kPer), shape.n, dense.b,
-      [](uint32_t lane, uint32_t r, uint32_t j) { return place_b(kPer, lane, r, j); },
-      decode_integer<kB>);
+  gather_a<kA>(shape, a, dense.a);
+  gather_b<kB>(shape, b, dense);
   for (uint32_t i = 0; i < shape.m * shape.n; ++i) dense.c[i] = 0;
   multiply(dense.a, dense.b, dense.c, shape);  // at most 64 * 255 * 255: no overflow
-  for (uint32_t lane = 0; lane < kWarp; ++lane) {
-    for (uint32_t i = 0; i < shape.m / 4; ++i) {
-      const Place at = place_c(lane, i);
-      const int64_t sum =
-          int64_t{dense.c[at.row * shape.n + at.column]} + static_cast<int32_t>(c[i][lane]);
-      d[i][lane] = finish_integer(sum, saturate_result);
+  for (uint32_t r = 0; r < shape.m / 4; ++r) {
+    const int32_t* products = dense.c + r / 2 * 64 + r % 2;
+    for (uint32_t lane = 0; lane < kWarp; ++lane) {
+      const int64_t sum = int64_t{products[2 * lane]} + static_cast<int32_t>(c[r][lane]);
+      d[r][lane] = finish_integer(sum, saturate_result);
     }
   }
 }
@@ -326,7 +367,7 @@ inline float half_element(const ConstRow* rows, uint32_t lane, uint32_t i) {
 
 inline void mma_884(bool a_by_row, bool b_by_row, bool half_c, bool half_d, const Row* d,
                     const ConstRow* a, const ConstRow* b, const ConstRow* c) {
-  float dense_a[4][8 * 4], dense_b[4][4 * 8], dense_c[4][8 * 8];
+  alignas(32) float dense_a[4][8 * 4], dense_b[4][4 * 8], dense_c[4][8 * 8];
   for (uint32_t lane = 0; lane < kWarp; ++lane) {
     const uint32_t q = lane % 16 / 4;
     for (uint32_t i = 0; i < 4; ++i) {
@@ -339,7 +380,7 @@ inline void mma_884(bool a_by_row, bool b_by_row, bool half_c, bool half_d, cons
       dense_c[q][at.row * 8 + at.column] = half_c ? half_element(c, lane, i) : as_f32(c[i][lane]);
     }
   }
-  for (uint32_t q = 0; q < 4; ++q) multiply_rows<8>(dense_a[q], dense_b[q], dense_c[q], 8, 4);
+  for (uint32_t q = 0; q < 4; ++q) multiply(dense_a[q], dense_b[q], dense_c[q], {8, 8, 4});
   for (uint32_t lane = 0; lane < kWarp; ++lane) {
     const float* product = dense_c[lane % 16 / 4];
     float values[8];
@@ -348,7 +389,7 @@ inline void mma_884(bool a_by_row, bool b_by_row, bool half_c, bool half_d, cons
       values[i] = product[at.row * 8 + at.column];
     }
     for (uint32_t i = 0; i < 8; ++i) {
-      if (!half_d) d[i][lane] = bits_of(values[i]);
+      if (!half_d) d[i][lane] = bits_of(canonical(values[i]));
       if (half_d && i % 2 == 0) d[i / 2][lane] = pack_halves(values[i], values[i + 1]);
     }
   }
@@ -366,27 +407,23 @@ inline uint32_t matrix_element(const MatrixRows& memory, uint32_t matrix, uint32
 }
 inline void ldmatrix(uint32_t count, bool transposed, const MatrixRows& memory, const Row* d) {
   for (uint32_t j = 0; j < count; ++j) {
-    for (uint32_t lane = 0; lane < kWarp; ++lane) {
-      const uint32_t row = lane / 4, column = lane % 4 * 2;
-      const uint32_t low = transposed ? matrix_element(memory, j, column, row)
-                                      : matrix_element(memory, j, row, column);
-      const uint32_t high = transposed ? matrix_element(memory, j, column + 1, row)
-                                       : matrix_element(memory, j, row, column + 1);
-      d[j][lane] = high << 16 | low;
+    // Lane 4 * row + i takes word i of the row: the words in their order.
+    if (!transposed) std::memcpy(d[j], memory[8 * j], kWarp * sizeof(uint32_t));
+    for (uint32_t lane = 0; transposed && lane < kWarp; ++lane) {
+      const uint32_t column = lane / 4, row = lane % 4 * 2;
+      d[j][lane] =
+          matrix_element(memory, j, row + 1, column) << 16 | matrix_element(memory, j, row, column);
     }
   }
 }
 inline void stmatrix(uint32_t count, bool transposed, const ConstRow* a, MatrixRows& memory) {
   for (uint32_t j = 0; j < count; ++j) {
-    for (uint32_t lane = 0; lane < kWarp; ++lane) {
-      for (uint32_t i = 0; i < 2; ++i) {
-        const uint32_t value = (a[j][lane] >> (16 * i)) & 0xFFFF;
-        const uint32_t row = transposed ? lane % 4 * 2 + i : lane / 4;
-        const uint32_t column = transposed ? lane / 4 : lane % 4 * 2 + i;
-        uint32_t& word = memory[8 * j + row][column / 2];
-        const uint32_t shift = 16 * (column % 2);
-        word = (word & ~(0xFFFFu << shift)) | value << shift;
-      }
+    if (!transposed) std::memcpy(memory[8 * j], a[j], kWarp * sizeof(uint32_t));
+    for (uint32_t i = 0; transposed && i < 2 * kWarp; ++i) {
+      const uint32_t lane = i / 2, row = lane % 4 * 2 + i % 2, column = lane / 4;
+      const uint32_t value = (a[j][lane] >> (16 * (i % 2))) & 0xFFFF, shift = 16 * (column % 2);
+      uint32_t& word = memory[8 * j + row][column / 2];
+      word = (word & ~(0xFFFFu << shift)) | value << shift;
     }
   }
 }

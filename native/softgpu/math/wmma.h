@@ -81,25 +81,29 @@ inline void wmma_store(const Fragment& fragment, bool column_major, uint64_t str
   }
 }
 
-template <Element kType, typename T, typename Decode>
-inline void gather_wmma(const Fragment& fragment, const ConstRow* rows, T* dense, Decode decode) {
-  const uint32_t own = fragment.rows * fragment.columns / kWarp;
-  constexpr uint32_t kBits = element_bits(kType);
-  gather<kBits>(
-      rows, own * kBits / 32, fragment.columns, dense,
-      [&](uint32_t lane, uint32_t r, uint32_t j) {
-        return fragment.place(lane, r * (32 / kBits) + j);
-      },
-      decode);
+// A fragment as the linear array of its elements.
+template <Element kType, typename T>
+inline void gather_wmma(const Fragment& fragment, const ConstRow* rows, T* linear) {
+  const uint32_t words = fragment.rows * fragment.columns / kWarp * element_bits(kType) / 32;
+  alignas(64) uint32_t packed[kWarp * 16];
+  for (uint32_t r = 0; r < words; ++r) {
+    for (uint32_t lane = 0; lane < kWarp; ++lane) packed[lane * words + r] = rows[r][lane];
+  }
+  unpack<kType>(packed, words * kWarp, linear);
+}
+template <Element kType, typename T>
+inline void gather_wmma_ab(Shape shape, const ConstRow* a, const ConstRow* b, Dense<T>& dense) {
+  gather_wmma<kType>(wmma_fragment(Role::kA, shape, kType), a, dense.a);
+  gather_wmma<kType>(wmma_fragment(Role::kB, shape, kType), b, dense.turned);
+  turn(shape, dense);
 }
 
 // The accumulators, .f32 or packed .f16.
 inline void gather_wmma_c(Shape shape, bool half, const ConstRow* rows, float* dense) {
   if (half) {
-    gather_wmma<Element::kF16>(wmma_fragment(Role::kC, shape, Element::kF16), rows, dense,
-                               decode<Element::kF16>);
+    gather_wmma<Element::kF16>(wmma_fragment(Role::kC, shape, Element::kF16), rows, dense);
   } else {
-    gather_wmma<Element::kF32>(wmma_fragment(Role::kC, shape, Element::kF32), rows, dense, as_f32);
+    gather_wmma<Element::kF32>(wmma_fragment(Role::kC, shape, Element::kF32), rows, dense);
   }
 }
 inline void scatter_wmma_d(Shape shape, bool half, bool saturate_result, const Row* rows,
@@ -107,7 +111,7 @@ inline void scatter_wmma_d(Shape shape, bool half, bool saturate_result, const R
   const Fragment fragment = wmma_fragment(Role::kC, shape, half ? Element::kF16 : Element::kF32);
   // .satfinite: infinities and NaN become the largest finite value of their sign, and +0.
   const auto finish = [&](float value) {
-    if (!saturate_result) return value;
+    if (!saturate_result) return canonical(value);
     const float largest = half ? 65504.0f : as_f32(0x7F7FFFFF);
     if (value != value) return 0.0f;
     return value > largest ? largest : value < -largest ? -largest : value;
@@ -130,8 +134,7 @@ template <Element kType>
 inline void wmma_float(Shape shape, bool half_c, bool half_d, bool saturate_result, const Row* d,
                        const ConstRow* a, const ConstRow* b, const ConstRow* c) {
   Dense<float> dense;
-  gather_wmma<kType>(wmma_fragment(Role::kA, shape, kType), a, dense.a, decode<kType>);
-  gather_wmma<kType>(wmma_fragment(Role::kB, shape, kType), b, dense.b, decode<kType>);
+  gather_wmma_ab<kType>(shape, a, b, dense);
   gather_wmma_c(shape, half_c, c, dense.c);
   multiply(dense.a, dense.b, dense.c, shape);
   scatter_wmma_d(shape, half_d, saturate_result, d, dense.c);
@@ -142,8 +145,7 @@ template <Element kType>
 inline void wmma_integer(Shape shape, bool saturate_result, const Row* d, const ConstRow* a,
                          const ConstRow* b, const ConstRow* c) {
   Dense<int32_t> dense;
-  gather_wmma<kType>(wmma_fragment(Role::kA, shape, kType), a, dense.a, decode_integer<kType>);
-  gather_wmma<kType>(wmma_fragment(Role::kB, shape, kType), b, dense.b, decode_integer<kType>);
+  gather_wmma_ab<kType>(shape, a, b, dense);
   for (uint32_t i = 0; i < shape.m * shape.n; ++i) dense.c[i] = 0;
   multiply(dense.a, dense.b, dense.c, shape);
   const Fragment fragment = wmma_fragment(Role::kC, shape, Element::kS32);
