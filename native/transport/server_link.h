@@ -31,6 +31,10 @@ struct ServerLinkEvents {
   // obtained from `allocate_bulk`; null from there ends the session).
   std::function<std::byte*(uint64_t transfer, uint64_t size)> allocate_bulk;
   std::function<void(uint64_t transfer)> on_bulk;
+  // May a transfer of `size` bytes begin now? False stops the bulk lane, and with it the client's
+  // send_bulk(), until it says yes (asked at every turn). It must say yes when nothing is held, or
+  // nobody makes progress. Null: always yes; then nothing bounds what parked copies hold.
+  std::function<bool(uint64_t size)> admit_bulk;
   // HELLO accepted / goodbye / lost (reason). After on_end no other event follows.
   // Events are called inside turn(); they may call reply(), send_bulk() and report_idle().
   std::function<void()> on_ready;

@@ -11,6 +11,8 @@ namespace {
 constexpr int kFramesPerTurn = 64;
 constexpr int kChunksPerTurn = 4;
 constexpr uint64_t kAcknowledgeEvery = 256;
+// The client waits for the answer to its goodbye.
+constexpr int kGoodbyeLinger = 100;
 // A replies frame leaves at the latest at this size.
 constexpr size_t kRepliesFull = 64u << 10;
 // Transfers whose first chunk has come but not the last: one per client thread that is sending.
@@ -73,8 +75,9 @@ bool ServerSession::pump() {
 }
 
 bool ServerSession::receive(Lane which) {
-  int taken = 0;
+  int taken = which == Lane::kBulk && retry_held() ? 1 : 0;
   while (taken < kFramesPerTurn && !ended_) {
+    if (which == Lane::kBulk && held_.data != nullptr) break;
     auto frame = channel_->receive(which);
     if (!frame) break;
     ++taken;
@@ -173,7 +176,7 @@ bool ServerSession::handle_kind(Lane which, const Decoded& frame, const Frame& r
       if (command && ready_) return take_batch(frame, raw, error);
       break;
     case FrameKind::kBulkChunk:
-      if (!command && ready_) return take_chunk(frame, error);
+      if (!command && ready_) return take_chunk(frame, raw, error);
       break;
     case FrameKind::kGoodbye:
       goodbye_ = true;
@@ -261,10 +264,36 @@ bool ServerSession::start_upload(const ChunkBody& chunk, std::string& error) {
   return true;
 }
 
-bool ServerSession::take_chunk(const Decoded& frame, std::string& error) {
+bool ServerSession::take_chunk(const Decoded& frame, const Frame& raw, std::string& error) {
+  if (!check_window(lane(Lane::kBulk), frame.body.size(), error)) return false;
+  const bool known = uploads_.contains(frame.chunk.transfer);
+  if (!known && events_.admit_bulk && !events_.admit_bulk(frame.chunk.total)) {
+    held_ = raw;
+    return true;
+  }
+  return fill_upload(frame, error);
+}
+
+// True when a held chunk could be taken in.
+bool ServerSession::retry_held() {
+  if (held_.data == nullptr || ended_) return false;
+  Decoded decoded;
+  std::string error;
+  if (decode({held_.data, held_.size}, decoded, error)) {
+    if (!events_.admit_bulk(decoded.chunk.total)) return false;
+    lane(Lane::kBulk).liveness.heard();
+    if (fill_upload(decoded, error)) {
+      held_ = {};
+      return true;
+    }
+  }
+  end("the client sent " + error, false);
+  return false;
+}
+
+bool ServerSession::fill_upload(const Decoded& frame, std::string& error) {
   const ChunkBody& chunk = frame.chunk;
   LaneEnd& from = lane(Lane::kBulk);
-  if (!check_window(from, frame.body.size(), error)) return false;
   auto found = uploads_.find(chunk.transfer);
   if (found == uploads_.end()) {
     if (!start_upload(chunk, error)) return false;
@@ -405,7 +434,8 @@ void ServerSession::check_time() {
     return;
   }
   for (Lane which : {Lane::kCommand, Lane::kBulk}) {
-    if (lane(which).liveness.silent()) {
+    const bool stopped = which == Lane::kBulk && held_.data != nullptr;  // by us
+    if (lane(which).liveness.silent() && !stopped) {
       end("no sign of life from the client for " + std::to_string(options_.silence_timeout_ms) +
               " ms",
           false);
@@ -424,6 +454,7 @@ void ServerSession::end(const std::string& reason, bool clean) {
 }
 
 void ServerSession::close(int linger_ms) {
+  if (goodbye_) linger_ms = std::max(linger_ms, kGoodbyeLinger);
   if (!ended_) {
     flush_replies();
     if (lane(Lane::kCommand).greeted) {

@@ -84,7 +84,9 @@ class ServerSession final : public ServerLink {
   bool take_batch(const Decoded& frame, const Frame& raw, std::string& error);
   bool dispatch_batches();
   void dispatch(const Frame& raw);
-  bool take_chunk(const Decoded& frame, std::string& error);
+  bool take_chunk(const Decoded& frame, const Frame& raw, std::string& error);
+  bool fill_upload(const Decoded& frame, std::string& error);
+  bool retry_held();
   bool start_upload(const ChunkBody& chunk, std::string& error);
   bool check_window(LaneEnd& lane, size_t bytes, std::string& error);
   void flush_replies();
@@ -111,6 +113,7 @@ class ServerSession final : public ServerLink {
   std::deque<Download> downloads_;
   uint64_t downloads_given_ = 0;
   std::unordered_map<uint64_t, Upload> uploads_;
+  Frame held_;  // the first chunk of a transfer that is not admitted yet; empty if there is none
   bool ready_ = false;
   bool ended_ = false;
   bool goodbye_ = false;

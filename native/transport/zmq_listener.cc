@@ -8,6 +8,10 @@
 namespace vgpu::transport {
 namespace {
 
+// Credits bound what our own client sends; this bounds what any other does. TCP holds back the
+// rest.
+constexpr int kFramesUnread = 256;
+
 class ZmqServerChannel final : public ZmqLanes {
  public:
   ZmqServerChannel(std::array<ZmqSocket, 2> sockets, std::array<ZmqMonitor, 2> monitors,
@@ -108,6 +112,7 @@ class ZmqListenerImpl final : public ZmqListener {
     socket = ZmqSocket(context, zmq::kRouter);
     // What is bounded here is what a stranger can make us hold.
     socket.set_defaults(parsed, static_cast<int64_t>(kMaxChunk + kChunkPrefix));
+    socket.set(zmq::kRcvHwm, kFramesUnread);
     socket.set(zmq::kRouterMandatory, 1);
     socket.set(zmq::kAffinity, int64_t{1} << i);
     if (endpoints_.curve) {

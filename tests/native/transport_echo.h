@@ -52,6 +52,7 @@ class Server {
       data.resize(size + 1);  // an empty transfer has an address too
       return data.data();
     };
+    events.admit_bulk = [this](uint64_t) { return admit.load(); };
     events.on_bulk = [this](uint64_t transfer) { arrived_[transfer] = true; };
     events.on_ready = [this] { ready = true; };
     events.on_end = [this](const std::string& reason, bool was_clean) {
@@ -84,6 +85,7 @@ class Server {
     asleep_ = false;
   }
 
+  std::atomic<bool> admit{true};
   std::atomic<uint64_t> received{0}, counted{0};
   std::atomic<bool> ready{false}, ended{false}, clean{false};
   std::string end_reason;  // valid once `ended`

@@ -95,6 +95,26 @@ TEST(tiny_windows_in_all_directions_make_progress) {
   for (auto& thread : threads) thread.join();
 }
 
+TEST(uploads_wait_until_the_server_admits_them) {
+  ClientLinkOptions options;
+  options.bulk_window = 1u << 20;
+  options.chunk_bytes = 1u << 16;
+  Pair pair(options);
+  pair.server->admit = false;
+  std::atomic<bool> sent{false};
+  std::thread thread([&] {
+    CHECK(upload(*pair.client, std::vector<std::byte>(3u << 20, std::byte{9})));
+    sent = true;
+  });
+  CHECK(eventually([&] { return pair.client->statistics().bytes_sent > 1u << 20; }));
+  CHECK(download(*pair.client, 100000));  // the other direction and the command lane go on
+  CHECK(!sent);
+  pair.server->admit = true;
+  pair.server->hold(false);  // a turn
+  thread.join();
+  CHECK(sent);
+}
+
 TEST(a_reply_names_the_transfers_it_depends_on) {
   Pair pair;
   for (int i = 0; i < 200; ++i) CHECK(download(*pair.client, 300000));
