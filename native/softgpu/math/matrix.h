@@ -401,37 +401,37 @@ inline void mma_884(bool a_by_row, bool b_by_row, bool half_c, bool half_d, cons
 // per lane, the four words at that address.
 using MatrixRows = uint32_t[kWarp][4];
 
-inline uint32_t matrix_element(const MatrixRows& memory, uint32_t matrix, uint32_t row,
-                               uint32_t column) {
-  return (memory[8 * matrix + row][column / 2] >> (16 * (column % 2))) & 0xFFFF;
+// Lane 4 * row + i of a fragment holds word i of that row: the words in their order.
+constexpr size_t kMatrixBytes = kWarp * sizeof(uint32_t);
+
+// An 8 x 8 matrix of 16-bit elements, turned; `to` may be `from`.
+inline void transpose(const void* from, void* to) {
+  uint16_t in[64], out[64];
+  std::memcpy(in, from, kMatrixBytes);
+  for (uint32_t i = 0; i < 8; ++i) {
+    for (uint32_t j = 0; j < 8; ++j) out[i * 8 + j] = in[j * 8 + i];
+  }
+  std::memcpy(to, out, kMatrixBytes);
 }
 inline void ldmatrix(uint32_t count, bool transposed, const MatrixRows& memory, const Row* d) {
   for (uint32_t j = 0; j < count; ++j) {
-    // Lane 4 * row + i takes word i of the row: the words in their order.
-    if (!transposed) std::memcpy(d[j], memory[8 * j], kWarp * sizeof(uint32_t));
-    for (uint32_t lane = 0; transposed && lane < kWarp; ++lane) {
-      const uint32_t column = lane / 4, row = lane % 4 * 2;
-      d[j][lane] =
-          matrix_element(memory, j, row + 1, column) << 16 | matrix_element(memory, j, row, column);
+    if (transposed) {
+      transpose(memory[8 * j], d[j]);
+    } else {
+      std::memcpy(d[j], memory[8 * j], kMatrixBytes);
     }
   }
 }
 inline void stmatrix(uint32_t count, bool transposed, const ConstRow* a, MatrixRows& memory) {
   for (uint32_t j = 0; j < count; ++j) {
-    if (!transposed) std::memcpy(memory[8 * j], a[j], kWarp * sizeof(uint32_t));
-    for (uint32_t i = 0; transposed && i < 2 * kWarp; ++i) {
-      const uint32_t lane = i / 2, row = lane % 4 * 2 + i % 2, column = lane / 4;
-      const uint32_t value = (a[j][lane] >> (16 * (i % 2))) & 0xFFFF, shift = 16 * (column % 2);
-      uint32_t& word = memory[8 * j + row][column / 2];
-      word = (word & ~(0xFFFFu << shift)) | value << shift;
+    if (transposed) {
+      transpose(a[j], memory[8 * j]);
+    } else {
+      std::memcpy(memory[8 * j], a[j], kMatrixBytes);
     }
   }
 }
-inline void movmatrix_trans(ConstRow a, Row d) {
-  MatrixRows memory = {};
-  stmatrix(1, true, &a, memory);
-  ldmatrix(1, false, memory, &d);
-}
+inline void movmatrix_trans(ConstRow a, Row d) { transpose(a, d); }
 
 }  // namespace VGPU_MATH_VARIANT
 }  // namespace vgpu::softgpu::math
