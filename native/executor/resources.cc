@@ -3,6 +3,13 @@
 
 namespace vgpu::executor {
 
+namespace {
+
+// Stands for the free memory of the devices: no handle has this value.
+constexpr uint64_t kFreeMemory = 1;
+
+}  // namespace
+
 std::vector<Resource> resources(Opcode opcode, std::span<const std::byte> payload) {
   wire::Reader in(payload);
   switch (opcode) {
@@ -18,6 +25,13 @@ std::vector<Resource> resources(Opcode opcode, std::span<const std::byte> payloa
       in.take(8);
       return {{in.get<uint64_t>(), true}};
     }
+    case Opcode::cuMemFree_v2:
+    case Opcode::cuMemRelease:
+    case Opcode::cuMemUnmap:
+    case Opcode::cuArrayDestroy:
+      return {{kFreeMemory, true}};
+    case Opcode::cuMemGetInfo_v2:
+      return {{kFreeMemory, false}};
     case Opcode::cuStreamWaitEvent:
     case Opcode::cuEventQuery:
     case Opcode::cuEventSynchronize:

@@ -359,6 +359,8 @@ TEST(the_quota_holds_and_frees_count_at_once) {
     last = session.allocate((1 << 20) - 511);
   }
   session.send(Opcode::cuMemFree_v2, Payload(last));
+  const Reply after = session.call(Opcode::cuMemGetInfo_v2);
+  CHECK_EQ(after.reader().get<uint64_t>(), uint64_t{1} << 20);
   CHECK_EQ(session.result(Opcode::cuMemAlloc_v2, Payload(uint64_t{(1 << 20) + 1})),
            CUDA_ERROR_OUT_OF_MEMORY);
 }
