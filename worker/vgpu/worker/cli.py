@@ -230,18 +230,26 @@ def _run(context: click.Context, options: Mapping[str, Any]) -> None:
             with os.fdopen(options["ready_fd"], "w") as file:
                 file.write(bound + "\n")
 
+    if options["ready_file"] is not None:
+        options["ready_file"].unlink(missing_ok=True)
     try:
         uvloop.run(supervisor.serve(announce))
-    except* WorkerError as group:
-        raise _first_leaf(group) from None
+    except BaseExceptionGroup as group:
+        problem = _first_worker_error(group)
+        if problem is None:
+            raise
+        raise problem from None
 
 
-def _first_leaf(group: BaseExceptionGroup[WorkerError]) -> WorkerError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, WorkerError)
-    return error
+def _first_worker_error(group: BaseExceptionGroup[BaseException]) -> WorkerError | None:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            found = _first_worker_error(error)
+            if found is not None:
+                return found
+        elif isinstance(error, WorkerError):
+            return error
+    return None
 
 
 def _session_ports(text: str | None, address: ControlAddress) -> range | None:

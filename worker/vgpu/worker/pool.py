@@ -94,6 +94,9 @@ class ExecutorPool:
     async def _watch(self, executor: ExecutorProcess) -> None:
         try:
             await executor.watch()
+        except Exception:
+            # A defect in watching one executor must not end the others.
+            _log.exception("lost track of an executor", executor=executor.pid)
         finally:
             self._ledger.clear(executor.slot)
             self._free_slots.append(executor.slot)
