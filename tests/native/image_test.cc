@@ -10,6 +10,7 @@
 #include "check.h"
 #include "image/bytes.h"
 #include "image/decompress.h"
+#include "image/elf_sections.h"
 #include "image/format.h"
 #include "image/zstd_entropy.h"
 #include "image_samples.h"
@@ -341,6 +342,34 @@ TEST(damaged_images_do_no_harm) {
   exercise_damaged(make_rich_fatbin(), 3, 3000);
   exercise_damaged(make_cubin(), 4, 6000);
   exercise_damaged(buffer(kPtx), 5, 3000);
+}
+
+// A cubin with a hundred thousand sections keeps their number and the index of their names in the
+// first section header, and the sections of its symbols in a table of their own.
+TEST(elf_with_many_sections) {
+  Buffer elf = make_cubin();
+  ElfHeader header;
+  std::memcpy(&header, elf.data(), sizeof(header));
+  ElfSection first{};
+  first.size = header.section_count;
+  first.link = header.names_section;
+  header.section_count = 0;
+  header.names_section = kExtendedIndex;
+  std::memcpy(elf.data(), &header, sizeof(header));
+  std::memcpy(elf.data() + header.section_offset, &first, sizeof(first));
+  std::string error;
+  CHECK_EQ(describe(elf_directory(elf, error).value()), "k(0+8 8+12 )20 g:40 c:24 ");
+  CHECK_EQ(identify(elf, error)->bytes.size(), elf.size());
+  CHECK_EQ(identify(elf.data()).bytes.size(), elf.size());
+
+  CubinBuilder builder;
+  const auto text = builder.section(".text.k", 1, Buffer(32));
+  Buffer indices;
+  put(indices, uint32_t{0});
+  put(indices, uint32_t{text});
+  builder.section(".symtab_shndx", 18, indices);
+  builder.symbol("k", kSymbolFunction, kOtherKernel, kExtendedIndex, 32);
+  CHECK_EQ(describe(elf_directory(builder.finish(), error).value()), "k()0 ");
 }
 
 // A damaged file may give every symbol the same long name: that must not multiply its size.
