@@ -1,9 +1,9 @@
 """Errors of ``vgpu.protocol``.
 
-    ProtocolError
-    ├── MessageError      a control message that cannot be decoded or breaks its schema
-    ├── VersionMismatch   the other end speaks another major version
-    └── SpecError         a mistake in the API specification; names the file and the entry
+ProtocolError
+├── MessageError      a control message that cannot be decoded or breaks its schema
+├── VersionMismatch   the other end speaks another major version
+└── SpecError         a mistake in the API specification; names the file and the entry
 """
 
 from __future__ import annotations
