@@ -91,6 +91,16 @@ def test_an_error(serve: Callable[..., str]) -> None:
         ask(address, {"t": "status"})
 
 
+def test_another_major_version(serve: Callable[..., str]) -> None:
+    address = serve(lambda _: control.encode({"t": "status", "version": [99, 0]}))
+    with pytest.raises(WorkerRefusedError, match=r"the worker speaks protocol 99\.0, the client 1"):
+        ask(address, {"t": "status"})
+    for nonsense in (["x", 0], [1], "1.0", 5):
+        address = serve(lambda _, v=nonsense: control.encode({"t": "status", "version": v}))
+        with pytest.raises(ConnectionFailedError, match="answers with version"):
+            ask(address, {"t": "status"})
+
+
 def test_garbage(serve: Callable[..., str]) -> None:
     assert "is not a vgpu worker" in refused(serve(lambda _: b"\xc1garbage"))
 

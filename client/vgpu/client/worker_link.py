@@ -18,9 +18,9 @@ from zmq.utils.monitor import recv_monitor_message
 
 from vgpu.client.errors import ConnectionFailedError, WorkerRefusedError
 from vgpu.protocol import control
-from vgpu.protocol.errors import MessageError
+from vgpu.protocol.errors import MessageError, VersionMismatch
 from vgpu.protocol.keyfile import ClientKeys, KeyFileFormatError, read_client_keys
-from vgpu.protocol.version import CURRENT
+from vgpu.protocol.version import CURRENT, Version, negotiate
 
 ANSWER_SECONDS = 5.0
 
@@ -149,4 +149,19 @@ def _check(address: str, frame: bytes) -> dict[str, Any]:
         raise ConnectionFailedError(f"{address} is not a vgpu worker: {error}") from error
     if answer.get("t") == "error":
         raise WorkerRefusedError(f"the worker at {address} refused: {answer.get('message')}")
+    _check_version(address, answer.get("version"))
     return answer
+
+
+def _check_version(address: str, version: object) -> None:
+    if version is None:
+        return
+    match version:
+        case [int(major), int(minor)]:
+            theirs = Version(major, minor)
+        case _:
+            raise ConnectionFailedError(f"{address} answers with version {version!r}")
+    try:
+        negotiate(theirs, CURRENT)
+    except VersionMismatch as error:
+        raise WorkerRefusedError(f"{address}: {error}") from error

@@ -490,7 +490,8 @@ def _control_socket(options: WorkerOptions) -> Any:
 def _bind_problem(address: ControlAddress, error: zmq.ZMQError) -> str:
     if error.errno == zmq.EADDRINUSE:
         return f"{address.url} is in use: another worker? Choose another --bind, or port 0 for any"
-    return f"cannot bind {address.url}: {error.strerror}"
+    why = str(error.strerror).partition(" (addr=")[0]
+    return f"cannot bind {address.url}: {why}; --bind needs an address of this machine"
 
 
 def _bound_address(router: zmq.asyncio.Socket, address: ControlAddress) -> str:
