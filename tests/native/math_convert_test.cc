@@ -156,7 +156,7 @@ void check_from_integer() {
   for (int i = 0; i < 100000; ++i) {
     auto value = static_cast<Int>(static_cast<int64_t>(random.next()) >> (random.next() % 64));
     if (i % 7 == 0)
-      value = static_cast<Int>((Int{1} << (random.next() % (8 * sizeof(Int)))) - 1 + i % 3);
+      value = static_cast<Int>((uint64_t{1} << (random.next() % (8 * sizeof(Int)))) - 1 + i % 3);
     const auto exact = static_cast<long double>(value);  // 64 bits of mantissa
     bad += !same(integer_to_f32<kMode>(value),
                  in_mode<kMode>([&] { return static_cast<float>(exact); }));
