@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from vgpu.protocol import control
 from vgpu.worker.errors import ExecutorError, WorkerError
 from vgpu.worker.executor_process import ExecutorProcess
 from vgpu.worker.ledger import Ledger
@@ -33,7 +34,10 @@ class PoolFullError(WorkerError):
 
 
 class ExecutorPool:
-    """Owns every executor from start to reaping; its tasks run in the group it is given."""
+    """Owns every executor from start to reaping; its tasks run in the group it is given.
+
+    `verify` raises ExecutorError for an executor that must not be used.
+    """
 
     def __init__(
         self,
@@ -42,12 +46,14 @@ class ExecutorPool:
         ledger: Ledger,
         warm: int,
         on_exit: Callable[[ExecutorProcess], None],
+        verify: Callable[[control.Ready], None],
     ) -> None:
         self._group = group
         self._start = start
         self._ledger = ledger
         self._target = warm
         self._on_exit = on_exit
+        self._verify = verify
         self._free_slots = list(range(ledger.slots))
         self._executors: set[ExecutorProcess] = set()
         self._warm: list[ExecutorProcess] = []
@@ -88,6 +94,11 @@ class ExecutorPool:
         self._executors.add(executor)
         self._group.create_task(self._watch(executor))
         ready = await executor.ready()
+        try:
+            self._verify(ready)
+        except ExecutorError as error:
+            executor.close(str(error))
+            raise
         _log.debug("executor ready", executor=executor.pid, slot=slot, devices=len(ready.devices))
         return executor
 

@@ -140,7 +140,12 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._pool = ExecutorPool(
-                group, self._start_executor, ledger, options.warm_pool, self._on_executor_exit
+                group,
+                self._start_executor,
+                ledger,
+                options.warm_pool,
+                on_exit=self._on_executor_exit,
+                verify=self._verify_devices,
             )
             try:
                 await self._pool.fill()
@@ -191,6 +196,16 @@ class Supervisor:
             {**self._environment, **environment},
             warm=warm,
         )
+
+    def _verify_devices(self, ready: control.Ready) -> None:
+        """An executor must have the devices that clients were told of, in the same order."""
+        found = [device.uuid for device in ready.devices]
+        for ordinal, shown in zip(self._ordinals, self._shown, strict=True):
+            if ordinal >= len(found) or found[ordinal] != shown.uuid:
+                raise ExecutorError(
+                    f"the driver no longer shows {shown.uuid_text} as its device {ordinal}: was a "
+                    "device lost or reset? Restart the worker"
+                )
 
     def _on_executor_exit(self, executor: ExecutorProcess) -> None:
         session = self._sessions.of_executor(executor)
