@@ -91,6 +91,13 @@ def test_options_of_the_private_worker_reach_it(native_files: Path) -> None:
     assert "gpu-count 5 needs 5 devices" in refused.stderr
 
 
+def test_variables_of_the_software_gpu_reach_the_private_worker(native_files: Path) -> None:
+    asked = ("run", "--driver", "soft", "--", *VGPU, "status", "--json")
+    status = json.loads(vgpu(*asked, VGPU_SOFT_SKIP_SASS="1", VGPU_SOFT_CC="11.0").stdout)
+    assert status["images"] == "any-elf"
+    assert status["devices"][0]["capability"] == "11.0"
+
+
 def test_a_shared_worker(worker: RunningWorker) -> None:
     run = ("run", "--worker", worker.address)
     assert vgpu(*run, *printed("VGPU_WORKER")).stdout == worker.address

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgpu.protocol.control import Device
+from vgpu.worker import devices
 from vgpu.worker.config import load_workload
 from vgpu.worker.devices import (
     Inventory,
@@ -67,6 +68,20 @@ def test_selection(settings: dict[str, object], selected: list[int]) -> None:
 def test_missing_devices_are_named(settings: dict[str, object], message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         select_devices(FOUR, load_workload(settings))
+
+
+def in_order_of(monkeypatch: pytest.MonkeyPatch, order: list[str] | None) -> list[int]:
+    monkeypatch.setattr(devices, "nvml_order", lambda: order)
+    return [device.ordinal for device in devices.in_nvml_order(FOUR).devices]
+
+
+def test_physical_indices_are_those_of_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
+    uuids = [device.uuid_text for device in FOUR.devices]
+    assert in_order_of(monkeypatch, uuids[::-1]) == [3, 2, 1, 0]
+    assert in_order_of(monkeypatch, None) == [0, 1, 2, 3]
+    assert in_order_of(monkeypatch, ["GPU-other", *uuids[1:]]) == [0, 1, 2, 3]
+    with pytest.raises(DriverError, match="NVML lists 5 devices and the driver 4"):
+        in_order_of(monkeypatch, ["GPU-lost", *uuids])
 
 
 def test_a_software_gpu_can_be_given_more_devices() -> None:

@@ -104,7 +104,7 @@ async def probe(
     if not inventory.devices:
         raise DriverError(f"the driver {driver.path} shows no device")
     if inventory.driver.kind == "cuda":
-        inventory = _in_nvml_order(inventory)
+        inventory = in_nvml_order(inventory)
     return inventory
 
 
@@ -122,7 +122,7 @@ def describe_exit(returncode: int | None) -> str:
     return f"exited with status {returncode}"
 
 
-def _in_nvml_order(inventory: Inventory) -> Inventory:
+def in_nvml_order(inventory: Inventory) -> Inventory:
     """Orders devices as NVML numbers them, so that indices mean what nvidia-smi prints."""
     order = nvml_order()
     if order is None:
