@@ -6,7 +6,7 @@ TREE   := build/py3-none-linux_x86_64
 SOURCES := pyproject.toml $(shell find native protocol client worker tests/native -type f -not -name '*.pyc')
 CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h' -o -name '*.cpp')
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
-CAMPAIGN := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help build demo test test-torch check generated bench gpu-check clean
 
@@ -19,24 +19,29 @@ help: ## this list
 	touch $@
 
 .venv/built: .venv/requirements $(SOURCES)
-	$(PIP) install --no-build-isolation -C cmake.define.VGPU_TESTING=ON .
-	$(PIP) install --no-build-isolation -C cmake.define.VGPU_TESTING=ON --no-deps --force-reinstall .
+	$(PIP) install --no-build-isolation --no-deps --force-reinstall .
+	$(PIP) install vgpu
 	touch $@
 
 .venv/%-extra: .venv/built
-	$(PIP) install --no-build-isolation -C cmake.define.VGPU_TESTING=ON ".[$*]"
+	$(PIP) install "vgpu[$*]"
+	touch $@
+
+.venv/native-tests: .venv/built
+	$(BIN)/cmake -S native -B $(TREE) -DVGPU_TESTING=ON >/dev/null
+	$(BIN)/cmake --build $(TREE) >/dev/null
 	touch $@
 
 build: .venv/built ## compile everything and install it into .venv
 
 demo: .venv/cupy-extra ## CuPy over ZeroMQ on the software GPU, results checked
-	$(BIN)/vgpu run --stats -- $(BIN)/python examples/cupy_quickstart.py
+	$(BIN)/vgpu run --driver soft --transport tcp --stats -- $(BIN)/python examples/cupy_quickstart.py
 
-test: .venv/cupy-extra .venv/test-extra ## all tests that need no GPU and no PyTorch
-	VGPU_NATIVE_TESTS=$(TREE)/tests $(CAMPAIGN)
+test: .venv/cupy-extra .venv/test-extra .venv/native-tests ## all tests that need no GPU and no PyTorch
+	VGPU_NATIVE_TESTS=$(TREE)/tests $(PYTEST)
 
 test-torch: .venv/torch-extra .venv/test-extra ## the PyTorch examples, with the real wheel
-	$(CAMPAIGN) -m torch tests/programs
+	$(PYTEST) -m torch tests/programs
 
 check: .venv/check-extra ## lint, types, formats
 	$(BIN)/ruff check .
@@ -53,8 +58,8 @@ bench: .venv/cupy-extra ## ratios against the direct driver and the bare transpo
 
 gpu-check: .venv/cupy-extra .venv/test-extra ## conformance and examples on the real GPU, alone and through the stub
 	@test -n "$(DRIVER)" || { echo "no libcuda.so.1 on this machine: gpu-check needs a real GPU"; exit 1; }
-	$(CAMPAIGN) tests/conformance --driver $(DRIVER)
-	$(CAMPAIGN) -m gpu tests/programs
+	$(PYTEST) tests/conformance --driver $(DRIVER)
+	$(PYTEST) -m gpu tests/programs
 
 clean: ## remove what the verbs made
 	rm -rf .venv build generated
