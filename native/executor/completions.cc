@@ -1,5 +1,7 @@
 #include "executor/completions.h"
 
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "executor/contexts.h"
@@ -137,41 +139,53 @@ void Completions::reap() {
 // Has a thread wait for the first mark; it comes back to the main loop.
 void Completions::wait(const TrackKey& key, Track& track) {
   if (track.waiting || track.marks.empty()) return;
-  if (track.marks.front().event == nullptr) {
-    track.waiting = true;
-    inbox_.post([this, key] {
-      const auto it = tracks_.find(key);
-      if (it == tracks_.end()) return;
-      it->second.waiting = false;
-      reap(it->second);
-      if (it->second.wanted != 0 || it->second.full) wait(key, it->second);
-    });
-    return;
-  }
   track.waiting = true;
   const CUevent event = track.marks.front().event;
-  const CUcontext context = track.context->handle;
-  waiters_.run([this, key, event, context, &driver = driver_, &inbox = inbox_] {
-    driver.cuCtxSetCurrent(context);
+  if (event == nullptr) {
+    inbox_.post([this, key] { waited(key); });
+    return;
+  }
+  auto waits = track.context->waits;
+  waits->fetch_add(1);
+  waiters_.run([this, key, event, waits, context = track.context->handle] {
+    driver_.cuCtxSetCurrent(context);
     Contexts::forget_current();
-    driver.cuEventSynchronize(event);
-    inbox.post([this, key] {
-      const auto it = tracks_.find(key);
-      if (it == tracks_.end()) return;
-      it->second.waiting = false;
-      reap(it->second);
-      if (it->second.wanted != 0 || it->second.full) wait(key, it->second);
-    });
+    driver_.cuEventSynchronize(event);
+    waits->fetch_sub(1);
+    inbox_.post([this, key] { waited(key); });
   });
 }
 
-void Completions::forget_stream(ContextState& context, uint64_t stream) {
-  const auto it = tracks_.find({context.id, stream});
+void Completions::waited(const TrackKey& key) {
+  const auto it = tracks_.find(key);
   if (it == tracks_.end()) return;
-  if (it->second.marks.empty() && it->second.held.empty() && !it->second.waiting) tracks_.erase(it);
+  Track& track = it->second;
+  track.waiting = false;
+  reap(track);
+  if (track.gone && track.marks.empty()) {
+    tracks_.erase(it);
+  } else if (track.wanted != 0 || track.full || track.gone) {
+    wait(key, track);
+  }
+}
+
+void Completions::forget_stream(ContextState& context, uint64_t stream, CUstream handle) {
+  const TrackKey key{context.id, stream};
+  const auto it = tracks_.find(key);
+  if (it == tracks_.end()) return;
+  Track& track = it->second;
+  if (!track.held.empty()) mark(track, handle, nullptr);
+  track.gone = true;
+  if (!track.waiting && track.marks.empty()) {
+    tracks_.erase(it);
+  } else {
+    wait(key, track);
+  }
 }
 
 void Completions::abandon(ContextState& context, CUresult result) {
+  // The device is idle or broken: threads that wait for a mark are about to return.
+  while (context.waits->load() != 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
   auto it = tracks_.lower_bound({context.id, 0});
   while (it != tracks_.end() && it->first.first == context.id) {
     while (!it->second.marks.empty()) pass(it->second, result);

@@ -45,8 +45,8 @@ class Completions {
   // Calls `done` of every mark that the device has passed by now. Before any reply that tells the
   // client of completed work, so that the data of earlier copies leaves first.
   void reap();
-  // The stream is gone; its marks stay until the device has passed them.
-  void forget_stream(ContextState& context, uint64_t stream);
+  // The stream is about to be destroyed; its marks stay until the device has passed them.
+  void forget_stream(ContextState& context, uint64_t stream, CUstream handle);
   // Everything of the context, with `result`; its events are destroyed.
   void abandon(ContextState& context, CUresult result);
 
@@ -72,6 +72,7 @@ class Completions {
     uint64_t wanted = 0;  // marks with `done`
     bool full = false;
     bool waiting = false;  // a thread waits for the first mark
+    bool gone = false;     // the stream does not exist any more
   };
   using TrackKey = std::pair<uint64_t, uint64_t>;  // context, stream
 
@@ -81,6 +82,7 @@ class Completions {
   bool reap(Track& track);
   void pass(Track& track, CUresult result);
   void wait(const TrackKey& key, Track& track);
+  void waited(const TrackKey& key);
 
   const DriverTable& driver_;
   Waiters& waiters_;

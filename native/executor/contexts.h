@@ -25,6 +25,8 @@ struct ContextState {
   CUstream mark_stream = nullptr;  // marks behind the legacy stream's work
   std::vector<CUevent> free_events;
   uint32_t capturing = 0;  // captures begun and not ended
+  // Threads that wait for one of its events.
+  std::shared_ptr<std::atomic<int>> waits = std::make_shared<std::atomic<int>>(0);
 };
 
 class Contexts {

@@ -75,6 +75,7 @@ void Server::run() {
   }
   if (events_.report) events_.report(session_.statistics());
   link_->close(clean_ ? 0 : 200);
+  session_.link_ = nullptr;
 }
 
 void Server::stop(const std::string& reason) {
@@ -240,8 +241,8 @@ void Server::count(const Command& command, const CallInfo& info) {
   }
   session_.statistics_.bytes_in.fetch_add(command.header.size, std::memory_order_relaxed);
   if (info.order != CallOrder::kStream || info.call_class != CallClass::kAsync) return;
-  ContextState* state = session_.contexts_.find(command.header.context);
-  if (state == nullptr) return;
+  ContextState* state = session_.contexts_.current();
+  if (state == nullptr || state->id != command.header.context) return;
   const auto handle = session_.handles_.find(command.header.stream);
   if (command.header.stream != 0 && !handle) return;  // just destroyed
   session_.completions_.issued(*state, command.header.stream,

@@ -30,7 +30,7 @@ CUresult cuStreamDestroy_v2(Session& session, const Command& command, wire::Read
   session.forget(id);
   session.scheduler()->forget_stream(command.header.context, id);
   if (ContextState* context = session.context(); context != nullptr) {
-    session.completions().forget_stream(*context, id);
+    session.completions().forget_stream(*context, id, stream);
   }
   return session.driver().cuStreamDestroy_v2(stream);
 }
