@@ -233,6 +233,8 @@ def test_ipc(native_files: Path, tmp_path: Path) -> None:
         bound = client.bind(client.attach())
         assert bound["command"].startswith(f"ipc://{tmp_path}/")
         assert Path(bound["command"].removeprefix("ipc://")).is_socket()
+        assert f"{address} is in use" in refused("--driver", "soft", "--bind", address)
+        assert client.ask("status")["t"] == "status"
 
 
 def test_encrypted(native_files: Path, tmp_path: Path) -> None:

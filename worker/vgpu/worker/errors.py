@@ -5,7 +5,7 @@
     +-- DriverError             no usable CUDA driver, or it failed
     +-- DeviceError             the devices asked for are not there
     +-- ExecutorError           an executor process could not be started or bound
-    +-- KeyFileError            a key file is missing, malformed or readable by others
+    +-- KeyFileError            a key file is missing or malformed
 
 Every message names the object and the next step: the command line prints it as it is.
 """
@@ -32,4 +32,4 @@ class ExecutorError(WorkerError):
 
 
 class KeyFileError(WorkerError):
-    """A key file is missing, malformed, or readable by others."""
+    """A key file is missing or malformed."""

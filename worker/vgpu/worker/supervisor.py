@@ -25,6 +25,7 @@ from vgpu.protocol.keyfile import ServerKeys, is_key
 from vgpu.protocol.version import CURRENT, negotiate
 from vgpu.worker.addresses import ControlAddress, SessionEndpoints, with_any_host
 from vgpu.worker.config import WorkloadConfig
+from vgpu.worker.control_socket import bound_address, control_socket
 from vgpu.worker.devices import probe, select_devices, shown_devices
 from vgpu.worker.drivers import DriverChoice
 from vgpu.worker.errors import ExecutorError, WorkerError
@@ -34,7 +35,6 @@ from vgpu.worker.ledger import Ledger
 from vgpu.worker.paths import NativeFiles
 from vgpu.worker.pool import ExecutorPool, PoolFullError
 from vgpu.worker.session import Session, SessionTable
-from vgpu.worker.zap import KeyGuard
 
 # Requests in progress at once; a client has one outstanding, so this many clients attach together.
 MAX_REQUESTS = 256
@@ -149,12 +149,12 @@ class Supervisor:
             )
             try:
                 await self._pool.fill()
-                with _control_socket(options) as (router, guard):
+                with control_socket(options.address, options.keys) as (router, guard):
                     self._router = router
                     tasks = [group.create_task(self._receive())]
                     if guard is not None:
                         tasks.append(group.create_task(guard.run()))
-                    address = _bound_address(router, options.address)
+                    address = bound_address(router, options.address)
                     self._log_serving(address)
                     on_serving(address)
                     await self._stopping.wait()
@@ -474,44 +474,3 @@ def _signals(handler: Callable[[int], None]) -> Any:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _control_socket(options: WorkerOptions) -> Any:
-    """The bound ROUTER, and the guard of its keys if it has any."""
-    context = zmq.asyncio.Context()
-    guard = KeyGuard(context, options.keys.clients) if options.keys is not None else None
-    router = context.socket(zmq.ROUTER)
-    try:
-        router.linger = 200  # last answers reach clients that wait for them
-        router.setsockopt(zmq.MAXMSGSIZE, control.MAX_MESSAGE)
-        if options.keys is not None:
-            router.curve_server = True
-            router.curve_publickey = options.keys.public.encode()
-            router.curve_secretkey = options.keys.secret.encode()
-            router.zap_domain = b"vgpu"
-        try:
-            router.bind(options.address.url)
-        except zmq.ZMQError as error:
-            raise WorkerError(_bind_problem(options.address, error)) from error
-        yield router, guard
-    finally:
-        router.close()
-        if guard is not None:
-            guard.close()
-        context.term()
-
-
-def _bind_problem(address: ControlAddress, error: zmq.ZMQError) -> str:
-    if error.errno == zmq.EADDRINUSE:
-        return f"{address.url} is in use: another worker? Choose another --bind, or port 0 for any"
-    why = str(error.strerror).partition(" (addr=")[0]
-    return f"cannot bind {address.url}: {why}; --bind needs an address of this machine"
-
-
-def _bound_address(router: zmq.asyncio.Socket, address: ControlAddress) -> str:
-    if address.scheme == "ipc":
-        return address.url
-    endpoint = router.getsockopt(zmq.LAST_ENDPOINT)
-    assert isinstance(endpoint, bytes)
-    return endpoint.rstrip(b"\0").decode()

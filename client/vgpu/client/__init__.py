@@ -1,0 +1,1 @@
+"""The client: runs programs on the GPU of a worker."""

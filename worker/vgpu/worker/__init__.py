@@ -1,0 +1,1 @@
+"""The worker: owns the GPU, admits clients, and runs an executor for each."""
