@@ -234,6 +234,7 @@ CUresult Call::wait() {
   if (!ok()) return result_;
   mark();
   const std::span<const std::byte> parts[] = {writer_.bytes(), tail_};
+  counters().waits[static_cast<size_t>(info_ - kCalls)].fetch_add(1, std::memory_order_relaxed);
   answer_ = process_->link()->call(header_, parts);
   reply_ = answer_.reader();
   return result_ = deliver(answer_);

@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "stub/log.h"
 #include "stub/process.h"
@@ -53,6 +56,18 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
+// "name": count for each call that waited, the busiest first.
+std::vector<std::pair<uint64_t, const char*>> waiting_calls() {
+  std::vector<std::pair<uint64_t, const char*>> calls;
+  for (size_t i = 0; i < kCallCount; ++i) {
+    const uint64_t count = counters().waits[i].load(std::memory_order_relaxed);
+    if (count != 0) calls.emplace_back(count, kCalls[i].name);
+  }
+  std::sort(calls.begin(), calls.end(),
+            [](const auto& a, const auto& b) { return a.first > b.first; });
+  return calls;
+}
+
 }  // namespace
 
 Counters& counters() { return the_counters; }
@@ -68,7 +83,12 @@ void write_statistics() {
     for (const auto& [name, value] : rows) {
       text += std::string(text.empty() ? "" : ", ") + name + " " + std::to_string(value);
     }
+    std::string waits;
+    for (const auto& [count, name] : waiting_calls()) {
+      waits += std::string(waits.empty() ? "" : ", ") + name + " " + std::to_string(count);
+    }
     message("statistics (%s): %s", process->path().c_str(), text.c_str());
+    message("calls that waited: %s", waits.c_str());
     return;
   }
   std::string line = "{\"pid\": " + std::to_string(::getpid()) + ", \"program\": \"" +
@@ -77,7 +97,13 @@ void write_statistics() {
   for (const auto& [name, value] : rows) {
     line += std::string(", \"") + name + "\": " + std::to_string(value);
   }
-  line += "}\n";
+  line += ", \"calls\": {";
+  bool first = true;
+  for (const auto& [count, name] : waiting_calls()) {
+    line += std::string(first ? "\"" : ", \"") + name + "\": " + std::to_string(count);
+    first = false;
+  }
+  line += "}}\n";
   const int file = ::open(target.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
   if (file < 0) return message("cannot write the statistics to %s", target.c_str());
   [[maybe_unused]] const ssize_t written = ::write(file, line.data(), line.size());
