@@ -139,6 +139,17 @@ def test_a_variable_that_acts_at_driver_start_gets_an_executor_of_its_own(
         assert b"--warm" in arguments
 
 
+def test_a_warm_executor_that_dies_is_replaced(native_files: Path) -> None:
+    with workers.worker("--warm-pool", "2") as running:
+        before = children(running.process.pid)
+        assert len(before) == 2
+        os.kill(before[0], signal.SIGKILL)
+        eventually(lambda: len(set(children(running.process.pid)) - {before[0]}) == 2)
+        with control_client(running.address) as client:
+            assert client.bind(client.attach())["t"] == "bound"
+        assert "warm executor ended" in running.log_text()
+
+
 def test_sessions_leave_nothing_behind(worker: RunningWorker) -> None:
     def settled() -> int:
         with control_client(worker.address) as client:
