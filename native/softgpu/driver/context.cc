@@ -406,13 +406,8 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* handle, CUdevice dev) {
   *handle = context->handle();
   return CUDA_SUCCESS;
 }
-CUresult cuDevicePrimaryCtxRelease(CUdevice dev) { return release_primary(dev); }
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) { return release_primary(dev); }
-CUresult cuDevicePrimaryCtxReset(CUdevice dev) { return reset_primary(dev); }
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) { return reset_primary(dev); }
-CUresult cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned flags) {
-  return set_primary_flags(dev, flags);
-}
 CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned flags) {
   return set_primary_flags(dev, flags);
 }

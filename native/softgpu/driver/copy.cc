@@ -18,26 +18,36 @@ struct Side {
   size_t pitch = 0, slice = 0;
 };
 
-CUresult resolve_side(CUmemorytype type, const void* host, CUdeviceptr device, size_t pitch,
-                      size_t height, size_t x, size_t y, size_t z, const CUDA_MEMCPY3D& copy,
-                      Side& side) {
-  uint64_t base = 0;
-  if (type == CU_MEMORYTYPE_HOST) {
-    base = reinterpret_cast<uint64_t>(host);
-  } else if (type == CU_MEMORYTYPE_DEVICE || type == CU_MEMORYTYPE_UNIFIED) {
-    base = device;
-  } else {
-    return CUDA_ERROR_NOT_SUPPORTED;  // arrays
+// One side of a 3D copy as the caller describes it.
+struct Given {
+  CUmemorytype type;
+  const void* host;
+  CUdeviceptr device;
+  CUarray array;
+  size_t pitch, height, x, y, z;
+};
+
+CUresult resolve_side(const Given& given, const CUDA_MEMCPY3D& copy, Side& side) {
+  uint64_t base = given.device;
+  size_t pitch = given.pitch, height = given.height;
+  if (given.type == CU_MEMORYTYPE_HOST) base = reinterpret_cast<uint64_t>(given.host);
+  if (given.type == CU_MEMORYTYPE_ARRAY) {
+    const auto array = driver().arrays.find(given.array);
+    if (!array) return CUDA_ERROR_INVALID_HANDLE;
+    base = array->address;
+    pitch = array->pitch;
+    height = std::max<size_t>(array->descriptor.Height, 1);
+    if (given.y + copy.Height > height) return CUDA_ERROR_INVALID_VALUE;
   }
   if (base == 0) return CUDA_ERROR_INVALID_VALUE;
-  if (pitch == 0) pitch = copy.WidthInBytes + x;
-  if (height == 0) height = copy.Height + y;
-  if (pitch < copy.WidthInBytes + x) return CUDA_ERROR_INVALID_VALUE;
-  if (copy.Depth > 1 && height < copy.Height + y) return CUDA_ERROR_INVALID_VALUE;
-  side = {base + z * pitch * height + y * pitch + x, pitch, pitch * height};
+  if (pitch == 0) pitch = copy.WidthInBytes + given.x;
+  if (height == 0) height = copy.Height + given.y;
+  if (pitch < copy.WidthInBytes + given.x) return CUDA_ERROR_INVALID_VALUE;
+  if (copy.Depth > 1 && height < copy.Height + given.y) return CUDA_ERROR_INVALID_VALUE;
+  side = {base + given.z * pitch * height + given.y * pitch + given.x, pitch, pitch * height};
   const size_t span = (copy.Depth - 1) * side.slice + (copy.Height - 1) * pitch + copy.WidthInBytes;
-  if (type == CU_MEMORYTYPE_DEVICE && !known(side.address, span)) return CUDA_ERROR_INVALID_VALUE;
-  return CUDA_SUCCESS;
+  const bool checked = given.type == CU_MEMORYTYPE_DEVICE || given.type == CU_MEMORYTYPE_ARRAY;
+  return checked && !known(side.address, span) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
 }  // namespace
@@ -49,16 +59,14 @@ CUresult box_operation(const CUDA_MEMCPY3D& given, CopyOperation& copy) {
   copy.depth = given.Depth;
   if (copy.width == 0 || copy.height == 0 || copy.depth == 0) return CUDA_SUCCESS;
   Side from, to;
-  if (const CUresult result =
-          resolve_side(given.srcMemoryType, given.srcHost, given.srcDevice, given.srcPitch,
-                       given.srcHeight, given.srcXInBytes, given.srcY, given.srcZ, given, from)) {
-    return result;
-  }
-  if (const CUresult result =
-          resolve_side(given.dstMemoryType, given.dstHost, given.dstDevice, given.dstPitch,
-                       given.dstHeight, given.dstXInBytes, given.dstY, given.dstZ, given, to)) {
-    return result;
-  }
+  const Given source{given.srcMemoryType, given.srcHost,  given.srcDevice,
+                     given.srcArray,      given.srcPitch, given.srcHeight,
+                     given.srcXInBytes,   given.srcY,     given.srcZ};
+  const Given destination{given.dstMemoryType, given.dstHost,  given.dstDevice,
+                          given.dstArray,      given.dstPitch, given.dstHeight,
+                          given.dstXInBytes,   given.dstY,     given.dstZ};
+  if (const CUresult result = resolve_side(source, given, from)) return result;
+  if (const CUresult result = resolve_side(destination, given, to)) return result;
   copy.source = from.address;
   copy.source_pitch = from.pitch;
   copy.source_slice = from.slice;

@@ -5,7 +5,7 @@
 
 namespace vgpu::softgpu {
 
-// Checks a 3D copy and resolves it to addresses. Arrays are CUDA_ERROR_NOT_SUPPORTED.
+// Checks a 3D copy and resolves it to addresses.
 CUresult box_operation(const CUDA_MEMCPY3D& given, CopyOperation& copy);
 CUresult check_fill(const CUDA_MEMSET_NODE_PARAMS& node);
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "softgpu/driver/array.h"
 #include "softgpu/driver/config.h"
 #include "softgpu/driver/context.h"
 #include "softgpu/driver/device.h"
@@ -19,6 +20,7 @@
 #include "softgpu/driver/pool.h"
 #include "softgpu/driver/registry.h"
 #include "softgpu/driver/stream.h"
+#include "softgpu/driver/user_object.h"
 #include "softgpu/driver/vmm.h"
 
 namespace vgpu::softgpu {
@@ -44,6 +46,8 @@ struct Driver {
   Registry<Pool> pools{HandleKind::kPool};
   Registry<PhysicalMemory> physical{HandleKind::kPhysicalMemory};
   Registry<LinkState> links{HandleKind::kLink};
+  Registry<UserObject> user_objects{HandleKind::kUserObject};
+  Registry<Array> arrays{HandleKind::kArray};
   std::mutex pools_mutex;
   std::atomic<uint64_t> serial{1};            // ids of streams, captures, buffers
   std::atomic<uint64_t> skipped_launches{0};  // VGPU_SOFT_SKIP_SASS

@@ -149,9 +149,6 @@ CUresult cuEventSynchronize(CUevent handle) {
 CUresult cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
   return elapsed(milliseconds, start, end);
 }
-CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUevent end) {
-  return elapsed(milliseconds, start, end);
-}
 
 CUresult cuStreamWaitEvent(CUstream stream_handle, CUevent handle, unsigned flags) {
   if ((flags & ~unsigned{CU_EVENT_WAIT_EXTERNAL}) != 0) return CUDA_ERROR_INVALID_VALUE;

@@ -4,9 +4,7 @@
 #include <map>
 
 #include "generated/softgpu_api.h"
-#include "softgpu/driver/copy.h"
 #include "softgpu/driver/driver.h"
-#include "softgpu/driver/launch.h"
 
 namespace vgpu::softgpu {
 
@@ -76,7 +74,7 @@ std::vector<std::shared_ptr<Node>> execution_order(const Graph& graph, bool& cyc
 }
 
 std::shared_ptr<Graph> clone_graph(const Graph& graph) {
-  auto copy = std::make_shared<Graph>();
+  auto copy = std::make_shared<Graph>(graph.user_objects);
   std::map<const Node*, std::shared_ptr<Node>> twin;
   for (const auto& node : graph.nodes) {
     auto one = std::make_shared<Node>();
@@ -85,7 +83,7 @@ std::shared_ptr<Graph> clone_graph(const Graph& graph) {
       child->graph = clone_graph(*child->graph);
     }
     one->enabled = node->enabled;
-    one->origin = node->id;
+    one->origin = node->id != 0 ? node->id : node->origin;
     one->graph = copy;
     twin[node.get()] = one;
     copy->nodes.push_back(one);
@@ -112,24 +110,12 @@ void prepare_launch(Graph& graph) {
   }
 }
 
-namespace api {
-namespace {
-
 CUresult find_graph(CUgraph handle, std::shared_ptr<Graph>& graph) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   graph = driver().graphs.find(handle);
   return graph ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
-bool has_event_nodes(const Graph& graph) {
-  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const auto& node) {
-    return std::holds_alternative<RecordOperation>(node->operation) ||
-           std::holds_alternative<WaitOperation>(node->operation) ||
-           std::holds_alternative<ChildOperation>(node->operation);
-  });
-}
-
-// A private copy whose nodes stand in execution order, children included.
 CUresult freeze(const Graph& graph, std::shared_ptr<Graph>& frozen) {
   frozen = clone_graph(graph);
   bool cycle = false;
@@ -142,6 +128,17 @@ CUresult freeze(const Graph& graph, std::shared_ptr<Graph>& frozen) {
     }
   }
   return CUDA_SUCCESS;
+}
+
+namespace api {
+namespace {
+
+bool has_event_nodes(const Graph& graph) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const auto& node) {
+    return std::holds_alternative<RecordOperation>(node->operation) ||
+           std::holds_alternative<WaitOperation>(node->operation) ||
+           std::holds_alternative<ChildOperation>(node->operation);
+  });
 }
 
 CUresult instantiate(CUgraphExec* out, CUgraph handle, unsigned flags) {
@@ -241,13 +238,6 @@ CUresult connect(CUgraph handle, const CUgraphNode* from, const CUgraphNode* to,
   return CUDA_SUCCESS;
 }
 
-CUresult find_context_of_graph(std::shared_ptr<Context>& context) {
-  const Current current;
-  if (!current) return current.error();
-  context = current.shared();
-  return CUDA_SUCCESS;
-}
-
 }  // namespace
 
 CUresult cuGraphCreate(CUgraph* out, unsigned flags) {
@@ -298,10 +288,6 @@ CUresult cuGraphInstantiate_v2(CUgraphExec* out, CUgraph graph, CUgraphNode* err
   if (error != nullptr) *error = nullptr;
   if (log != nullptr && size != 0) *log = '\0';
   return instantiate(out, graph, 0);
-}
-CUresult cuGraphInstantiate(CUgraphExec* out, CUgraph graph, CUgraphNode* error, char* log,
-                            size_t size) {
-  return api::cuGraphInstantiate_v2(out, graph, error, log, size);
 }
 
 CUresult cuGraphExecDestroy(CUgraphExec handle) {
@@ -455,104 +441,6 @@ CUresult cuGraphDestroyNode(CUgraphNode handle) {
   for (const auto& one : graph->nodes) std::erase(one->after, node);
   std::erase(graph->nodes, node);
   return CUDA_SUCCESS;
-}
-
-namespace {
-
-CUresult add(CUgraphNode* out, CUgraph handle, const CUgraphNode* dependencies, size_t count,
-             Operation operation) {
-  const std::lock_guard lock(capture_mutex());
-  std::shared_ptr<Graph> graph;
-  if (const CUresult result = find_graph(handle, graph)) return result;
-  if (out == nullptr || (count != 0 && dependencies == nullptr)) return CUDA_ERROR_INVALID_VALUE;
-  Nodes after;
-  for (size_t i = 0; i < count; ++i) {
-    auto node = driver().nodes.find(dependencies[i]);
-    if (!node || node->graph.lock() != graph) return CUDA_ERROR_INVALID_VALUE;
-    after.push_back(std::move(node));
-  }
-  *out = as_handle<CUgraphNode>(add_node(*graph, std::move(operation), std::move(after))->id);
-  return CUDA_SUCCESS;
-}
-
-CUresult kernel_operation(const CUDA_KERNEL_NODE_PARAMS& node, KernelOperation& kernel) {
-  std::shared_ptr<Context> context;
-  if (const CUresult result = find_context_of_graph(context)) return result;
-  if (node.func == nullptr && node.ctx != nullptr) context = find_context(node.ctx);
-  if (!context || !context->active) return CUDA_ERROR_INVALID_CONTEXT;
-  const CUfunction handle =
-      node.func != nullptr ? node.func : reinterpret_cast<CUfunction>(node.kern);
-  if (const CUresult result = find_function(context, handle, kernel.function)) return result;
-  kernel.grid = {node.gridDimX, node.gridDimY, node.gridDimZ};
-  kernel.block = {node.blockDimX, node.blockDimY, node.blockDimZ};
-  kernel.shared_bytes = node.sharedMemBytes;
-  if (const CUresult result = check_launch(kernel, context->device)) return result;
-  if (const CUresult result =
-          pack_parameters(*kernel.function, node.kernelParams, node.extra, kernel.parameters)) {
-    return result;
-  }
-  return prepare_kernel(*kernel.function);
-}
-
-}  // namespace
-
-CUresult cuGraphAddEmptyNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                             size_t count) {
-  return add(out, graph, dependencies, count, EmptyOperation{});
-}
-
-CUresult cuGraphAddKernelNode_v2(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                                 size_t count, const CUDA_KERNEL_NODE_PARAMS* node) {
-  if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  KernelOperation kernel;
-  if (const CUresult result = kernel_operation(*node, kernel)) return result;
-  return add(out, graph, dependencies, count, std::move(kernel));
-}
-
-CUresult cuGraphAddMemsetNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                              size_t count, const CUDA_MEMSET_NODE_PARAMS* node, CUcontext) {
-  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (const CUresult result = check_fill(*node)) return result;
-  return add(out, graph, dependencies, count, FillOperation{*node});
-}
-
-CUresult cuGraphAddMemcpyNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                              size_t count, const CUDA_MEMCPY3D* node, CUcontext) {
-  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  if (node == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  CopyOperation copy;
-  if (const CUresult result = box_operation(*node, copy)) return result;
-  return add(out, graph, dependencies, count, std::move(copy));
-}
-
-CUresult cuGraphAddHostNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                            size_t count, const CUDA_HOST_NODE_PARAMS* node) {
-  if (node == nullptr || node->fn == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return add(out, graph, dependencies, count, HostOperation{node->fn, node->userData});
-}
-
-CUresult cuGraphAddEventRecordNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                                   size_t count, CUevent handle) {
-  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  const auto event = driver().events.find(handle);
-  if (!event) return CUDA_ERROR_INVALID_VALUE;
-  return add(out, graph, dependencies, count, RecordOperation{event, {}});
-}
-
-CUresult cuGraphAddEventWaitNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                                 size_t count, CUevent handle) {
-  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  const auto event = driver().events.find(handle);
-  if (!event) return CUDA_ERROR_INVALID_VALUE;
-  return add(out, graph, dependencies, count, WaitOperation{event, {}});
-}
-
-CUresult cuGraphAddChildGraphNode(CUgraphNode* out, CUgraph graph, const CUgraphNode* dependencies,
-                                  size_t count, CUgraph child) {
-  std::shared_ptr<Graph> inner;
-  if (const CUresult result = find_graph(child, inner)) return result;
-  return add(out, graph, dependencies, count, ChildOperation{clone_graph(*inner)});
 }
 
 }  // namespace api

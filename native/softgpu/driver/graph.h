@@ -4,6 +4,7 @@
 #include <cuda.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -20,13 +21,32 @@ struct Node {
   Operation operation;
   std::vector<std::shared_ptr<Node>> after;
   bool enabled = true;
-  uint64_t origin = 0;  // of a clone: the node it was made from
+  uint64_t origin = 0;                    // of a clone: the node it was made from
+  std::vector<void*> parameter_pointers;  // what the getter of a kernel node hands out
+};
+
+// The references to user objects that a graph holds; copies hold their own, the end gives them
+// back.
+class HeldObjects {
+ public:
+  HeldObjects() = default;
+  HeldObjects(const HeldObjects& other);
+  HeldObjects& operator=(const HeldObjects&) = delete;
+  ~HeldObjects();
+  void hold(uint64_t object, uint64_t count) { held_[object] += count; }
+  bool drop(uint64_t object, uint64_t count);
+
+ private:
+  std::map<uint64_t, uint64_t> held_;
 };
 
 struct Graph {
+  Graph() = default;
+  explicit Graph(const HeldObjects& objects) : user_objects(objects) {}
+
   uint64_t id = 0;
+  HeldObjects user_objects;
   std::vector<std::shared_ptr<Node>> nodes;  // in order of creation; guarded by capture_mutex()
-  std::vector<uint64_t> user_objects;
 };
 
 struct GraphExec {
@@ -57,6 +77,9 @@ std::shared_ptr<Graph> clone_graph(const Graph& graph);
 // Nodes so that each comes after its dependencies; empty with `cycle` when they form a cycle.
 std::vector<std::shared_ptr<Node>> execution_order(const Graph& graph, bool& cycle);
 void drop_nodes(Graph& graph);
+CUresult find_graph(CUgraph handle, std::shared_ptr<Graph>& graph);
+// A private copy whose nodes stand in execution order, children included.
+CUresult freeze(const Graph& graph, std::shared_ptr<Graph>& frozen);
 CUgraphNodeType node_type(const Operation& operation);
 
 // CUDA_SUCCESS, or the error of a call that is not allowed while the calling thread is under a

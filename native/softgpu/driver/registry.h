@@ -26,6 +26,7 @@ enum class HandleKind : uint8_t {
   kPhysicalMemory,
   kLink,
   kUserObject,
+  kArray,
 };
 
 template <typename T>

@@ -399,26 +399,14 @@ CUresult write_value(CUstream stream, CUstreamBatchMemOpType type, CUdeviceptr a
 
 }  // namespace
 
-CUresult cuStreamWaitValue32(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
-  return wait_value(s, CU_STREAM_MEM_OP_WAIT_VALUE_32, a, v, f);
-}
 CUresult cuStreamWaitValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
   return wait_value(s, CU_STREAM_MEM_OP_WAIT_VALUE_32, a, v, f);
-}
-CUresult cuStreamWaitValue64(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
-  return wait_value(s, CU_STREAM_MEM_OP_WAIT_VALUE_64, a, v, f);
 }
 CUresult cuStreamWaitValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
   return wait_value(s, CU_STREAM_MEM_OP_WAIT_VALUE_64, a, v, f);
 }
-CUresult cuStreamWriteValue32(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
-  return write_value(s, CU_STREAM_MEM_OP_WRITE_VALUE_32, a, v, f);
-}
 CUresult cuStreamWriteValue32_v2(CUstream s, CUdeviceptr a, cuuint32_t v, unsigned f) {
   return write_value(s, CU_STREAM_MEM_OP_WRITE_VALUE_32, a, v, f);
-}
-CUresult cuStreamWriteValue64(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
-  return write_value(s, CU_STREAM_MEM_OP_WRITE_VALUE_64, a, v, f);
 }
 CUresult cuStreamWriteValue64_v2(CUstream s, CUdeviceptr a, cuuint64_t v, unsigned f) {
   return write_value(s, CU_STREAM_MEM_OP_WRITE_VALUE_64, a, v, f);
@@ -436,10 +424,6 @@ CUresult cuStreamBatchMemOp_v2(CUstream handle, unsigned count, CUstreamBatchMem
     if (const CUresult result = value_operation(handle, steps[i])) return result;
   }
   return CUDA_SUCCESS;
-}
-CUresult cuStreamBatchMemOp(CUstream handle, unsigned count, CUstreamBatchMemOpParams* steps,
-                            unsigned flags) {
-  return api::cuStreamBatchMemOp_v2(handle, count, steps, flags);
 }
 
 }  // namespace api
