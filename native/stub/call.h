@@ -116,6 +116,8 @@ class Call {
   CUresult finish();
   // Appends, whatever the class (waits for the result when every call has to).
   CUresult send();
+  // Appends, even when every call waits.
+  CUresult append() { return ok() ? result_ = transmit() : result_; }
   // Waits for the reply.
   CUresult wait();
   // Appended data that is not copied into the record's buffer: one further part of the payload.

@@ -2,7 +2,9 @@
 // that says the stream got past the copy.
 #include "stub/copy.h"
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "generated/stub_api.h"
 #include "stub/call.h"
@@ -14,7 +16,13 @@ bool writable(uint64_t address, uint64_t size) {
   return process()->allocations.covers(address, size);
 }
 
-CUresult send_to_device(Stream* stream, uint64_t destination, const void* source, size_t size) {
+namespace {
+
+// A transfer of N bytes takes N bytes of the executor's staging memory, and pieces of one copy
+// overlap on the wire and in the device.
+constexpr size_t kPiece = 32u << 20;
+
+CUresult send_piece(Stream* stream, uint64_t destination, const std::byte* source, size_t size) {
   Call call(Opcode::cuMemcpyHtoDAsync_v2);
   call.stream(stream);
   if (!call.ok()) return call.result();
@@ -29,24 +37,36 @@ CUresult send_to_device(Stream* stream, uint64_t destination, const void* source
   return call.send();
 }
 
-CUresult fetch_from_device(Stream* stream, void* destination, uint64_t source, size_t size) {
+// Appends one transfer; `transfer` is its number, to be forgotten when the copy fails.
+CUresult append_piece(Stream* stream, std::byte* destination, uint64_t source, size_t size,
+                      uint64_t* transfer) {
+  Call call(Opcode::cuMemcpyDtoHAsync_v2);
+  call.stream(stream);
+  if (!call.ok()) return call.result();
+  call.has_bulk();
+  *transfer = process()->link()->expect_bulk(destination, size);
+  call.put(*transfer);
+  call.put(source);
+  call.put(static_cast<uint64_t>(size));
+  return call.send();
+}
+
+// The last transfer of a copy that is waited for.
+CUresult fetch_piece(Stream* stream, std::byte* destination, uint64_t source, size_t size,
+                     uint64_t* transfer) {
   Call call(Opcode::cuMemcpyDtoHAsync_v2);
   call.stream(stream);
   if (!call.ok()) return call.result();
   const bool in_reply = size <= wire::kMaxInline;
-  uint64_t transfer = 0;
   if (!in_reply) {
     call.has_bulk();
-    transfer = process()->link()->expect_bulk(destination, size);
-    call.put(transfer);
+    *transfer = process()->link()->expect_bulk(destination, size);
+    call.put(*transfer);
   }
   call.put(source);
   call.put(static_cast<uint64_t>(size));
   const CUresult result = call.wait();
-  if (result != CUDA_SUCCESS) {
-    if (transfer != 0) process()->link()->forget_bulk(transfer);
-    return result;
-  }
+  if (result != CUDA_SUCCESS) return result;
   if (in_reply) {
     const auto bytes = call.reply().take(size);
     if (!call.reply().ok()) return CUDA_ERROR_UNKNOWN;
@@ -57,15 +77,49 @@ CUresult fetch_from_device(Stream* stream, void* destination, uint64_t source, s
   return CUDA_SUCCESS;
 }
 
+// Splits a copy from the device; with `wait` the last piece is waited for.
+CUresult receive(Stream* stream, void* destination, uint64_t source, size_t size, bool wait) {
+  std::vector<uint64_t> transfers;
+  auto* at = static_cast<std::byte*>(destination);
+  CUresult result = CUDA_SUCCESS;
+  while (size != 0 && result == CUDA_SUCCESS) {
+    const size_t piece = std::min(size, kPiece);
+    uint64_t transfer = 0;
+    const bool last = piece == size;
+    result = wait && last ? fetch_piece(stream, at, source, piece, &transfer)
+                          : append_piece(stream, at, source, piece, &transfer);
+    if (transfer != 0) transfers.push_back(transfer);
+    at += piece;
+    source += piece;
+    size -= piece;
+  }
+  for (const uint64_t transfer : transfers) {
+    if (result != CUDA_SUCCESS) process()->link()->forget_bulk(transfer);
+  }
+  return result;
+}
+
+}  // namespace
+
+CUresult send_to_device(Stream* stream, uint64_t destination, const void* source, size_t size) {
+  const auto* at = static_cast<const std::byte*>(source);
+  while (size != 0) {
+    const size_t piece = std::min(size, kPiece);
+    const CUresult result = send_piece(stream, destination, at, piece);
+    if (result != CUDA_SUCCESS) return result;
+    destination += piece;
+    at += piece;
+    size -= piece;
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult fetch_from_device(Stream* stream, void* destination, uint64_t source, size_t size) {
+  return receive(stream, destination, source, size, true);
+}
+
 CUresult append_from_device(Stream* stream, void* destination, uint64_t source, size_t size) {
-  Call call(Opcode::cuMemcpyDtoHAsync_v2);
-  call.stream(stream);
-  if (!call.ok()) return call.result();
-  call.has_bulk();
-  call.put(process()->link()->expect_bulk(destination, size));
-  call.put(source);
-  call.put(static_cast<uint64_t>(size));
-  return call.send();
+  return receive(stream, destination, source, size, false);
 }
 
 }  // namespace vgpu::stub
