@@ -185,11 +185,10 @@ std::string Process::ask_why() {
 CUresult Process::lost() {
   if (closing_.load()) return CUDA_ERROR_DEINITIALIZED;
   std::call_once(loss_reported_, [this] {
-    const std::string reason = link()->lost_reason();
     const std::string why = ask_why();
-    message(
-        "the GPU session is lost: %s%s%s. Every further CUDA call fails; start the program again.",
-        reason.c_str(), why.empty() ? "" : "; the worker says: ", why.c_str());
+    const std::string reason = why.empty() ? link()->lost_reason() : "the executor ended: " + why;
+    message("the GPU session is lost: %s. Every further CUDA call fails; start the program again.",
+            reason.c_str());
   });
   return CUDA_ERROR_DEVICE_UNAVAILABLE;
 }
