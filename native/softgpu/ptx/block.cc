@@ -15,18 +15,23 @@ void Run::fail(FaultKind kind, std::string message) {
   stopped.store(true, std::memory_order_relaxed);
 }
 
-BlockState::BlockState(Run& owner, uint64_t block_number) : run(&owner), number(block_number) {
+BlockState::BlockState(Run& owner) : run(&owner) {
+  shared_storage = std::make_unique<std::byte[]>(run->shared_bytes + 1024);
+  const auto address = reinterpret_cast<uintptr_t>(shared_storage.get());
+  shared = shared_storage.get() + ((1024 - address % 1024) % 1024);
+  for (uint32_t i = 0; i < run->warps; ++i) warps.push_back(std::make_unique<Warp>());
+}
+
+void BlockState::start(uint64_t block_number) {
+  number = block_number;
   const Dim3& grid = run->launch->grid;
   index[0] = static_cast<uint32_t>(number % grid.x);
   index[1] = static_cast<uint32_t>(number / grid.x % grid.y);
   index[2] = static_cast<uint32_t>(number / grid.x / grid.y);
-  shared_storage = std::make_unique<std::byte[]>(run->shared_bytes + 1024);
-  const auto address = reinterpret_cast<uintptr_t>(shared_storage.get());
-  shared = shared_storage.get() + ((1024 - address % 1024) % 1024);
+  for (Barrier& barrier : barriers) barrier = Barrier{};
   for (uint32_t i = 0; i < run->warps; ++i) {
     const uint32_t lanes = std::min(run->threads - i * kLanes, uint32_t{kLanes});
-    warps.push_back(std::make_unique<Warp>());
-    warps.back()->start(*this, i, lanes == kLanes ? ~0u : (1u << lanes) - 1);
+    warps[i]->start(*this, i, lanes == kLanes ? ~0u : (1u << lanes) - 1);
   }
 }
 

@@ -57,7 +57,9 @@ struct BlockState {
   Barrier barriers[kBarriers];
 
   enum class State : uint8_t { kDone, kYielded, kFaulted };
-  BlockState(Run& owner, uint64_t block_number);
+  explicit BlockState(Run& owner);
+  // Begins a block of the grid; the state of one that ended is used again.
+  void start(uint64_t block_number);
   State step(ThreadState& thread);
   // Releases the barrier when all have come. True when it did.
   bool check_barrier(uint32_t id);

@@ -108,7 +108,7 @@ struct Engine::Pool {
   std::vector<std::thread> threads;
 
   // A block to run: one that waits in line, or a new one. Null when there is none now.
-  static std::unique_ptr<BlockState> next_block(Job& job) {
+  static std::unique_ptr<BlockState> next_block(Job& job, std::unique_ptr<BlockState>& spare) {
     Run& run = *job.run;
     if (run.stopped.load(std::memory_order_relaxed)) return nullptr;
     uint64_t number = 0;
@@ -124,7 +124,9 @@ struct Engine::Pool {
       ++run.resident;
       number = run.next_block++;
     }
-    return std::make_unique<BlockState>(run, number);
+    auto block = spare != nullptr ? std::move(spare) : std::make_unique<BlockState>(run);
+    block->start(number);
+    return block;
   }
 
   static void retire(Run& run, const BlockState& block) {
@@ -142,13 +144,15 @@ struct Engine::Pool {
     Run& run = *job.run;
     state.refresh(*run.launch->memory);
     state.ranges.fill({});
-    while (auto block = next_block(job)) {
+    std::unique_ptr<BlockState> spare;
+    while (auto block = next_block(job, spare)) {
       const BlockState::State result = block->step(state);
       if (result == BlockState::State::kYielded) {
         const std::lock_guard lock(run.mutex);
         run.parked.push_back(std::move(block));
       } else {
         retire(run, *block);
+        spare = std::move(block);
       }
     }
   }

@@ -297,10 +297,12 @@ class ModuleParser {
 
   bool parse_initializer(uint64_t element, Type type, Variable& variable) {
     if (lexer_.accept('{')) {
+      if (++depth_ > 16) return fail("an initial value nests too deeply");
       while (!lexer_.accept('}')) {
         if (!parse_initializer(element, type, variable)) return false;
         if (!lexer_.accept(',') && !lexer_.peek().is('}')) return fail("expected , or }");
       }
+      --depth_;
       return true;
     }
     const bool negative = lexer_.accept('-');
@@ -363,6 +365,7 @@ class ModuleParser {
   size_t unit_index_;
   Lexer lexer_;
   SyntaxError error_;
+  int depth_ = 0;
 };
 
 bool ModuleText::parse(std::span<const std::string_view> texts, std::string& log) {

@@ -329,7 +329,16 @@ class BodyParser {
     return true;
   }
 
+  // Operands nest once or twice; a fuzzed text must not nest without end.
   bool parse_simple(Operand& out) {
+    if (depth_ > 8) return fail("operands nest too deeply");
+    ++depth_;
+    const bool good = parse_nested(out);
+    --depth_;
+    return good;
+  }
+
+  bool parse_nested(Operand& out) {
     const Token token = lexer_.take();
     if (token.is('[')) return parse_address(out);
     if (token.is('{')) {
@@ -520,6 +529,7 @@ class BodyParser {
   std::vector<Scope> scopes_;
   std::vector<int> statement_scopes_;
   int scope_ = -1;
+  int depth_ = 0;
 };
 
 }  // namespace

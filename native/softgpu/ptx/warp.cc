@@ -6,6 +6,7 @@
 
 #include "softgpu/ptx/block.h"
 #include "softgpu/ptx/decode.h"
+#include "softgpu/ptx/lanes/isa.h"
 
 namespace vgpu::softgpu::ptx {
 namespace {
@@ -18,7 +19,7 @@ constexpr int32_t kSlice = 4096;
 void Warp::set_mask(uint32_t lanes_now) {
   mask = lanes_now;
   full = (mask | ~live) == ~0u;
-  for (int i = 0; i < kLanes; ++i) lanes[i] = 0u - (mask >> i & 1u);
+  widen(mask, lanes);
 }
 
 void Warp::start(BlockState& owner, uint32_t warp_index, uint32_t lanes_present) {
@@ -26,13 +27,20 @@ void Warp::start(BlockState& owner, uint32_t warp_index, uint32_t lanes_present)
   run = owner.run;
   index = warp_index;
   live = lanes_present;
-  frames.push_back(new_frame(*run->code, nullptr));
-  local_stride = run->local_stride;
-  if (local_stride != 0) {
-    local_storage = {static_cast<std::byte*>(std::calloc(kLanes, local_stride)), std::free};
-    local = local_storage.get();
+  instructions = lane_operations = 0;
+  ready.clear();
+  waiting.clear();
+  nodes.clear();
+  if (frames.empty()) {
+    widen = isa().widen;
+    frames.push_back(new_frame(*run->code, nullptr));
+    local_stride = run->local_stride;
+    if (local_stride != 0) {
+      local_storage = {static_cast<std::byte*>(std::calloc(kLanes, local_stride)), std::free};
+      local = local_storage.get();
+    }
   }
-  ready.push_back({run->code->instrs.data(), lanes_present, nullptr, frames.back().get(),
+  ready.push_back({run->code->instrs.data(), lanes_present, nullptr, frames.front().get(),
                    Wait::kNone, 0, 0});
   mask = 0;
 }
@@ -77,7 +85,8 @@ void Warp::remove(Node* gone) {
 }
 
 void Warp::free_frame(Frame* gone) {
-  for (size_t i = frames.size(); i-- > 0;) {
+  // The first is the kernel's own and stays at the front.
+  for (size_t i = frames.size(); i-- > 1;) {
     if (frames[i].get() != gone) continue;
     frames[i] = std::move(frames.back());
     frames.pop_back();

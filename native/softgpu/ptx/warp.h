@@ -83,6 +83,7 @@ struct Warp {
   uint32_t sync_accesses = 0;    // of this time slice: is it spinning?
   bool resumed = false;          // the instruction's named lanes are all here
   Stop stop = Stop::kNone;
+  void (*widen)(uint32_t mask, uint32_t* lanes) = nullptr;
   const Instr* since = nullptr;  // first instruction not yet counted
   const Instr* pc = nullptr;
   uint64_t instructions = 0, lane_operations = 0;

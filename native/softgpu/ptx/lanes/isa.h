@@ -88,6 +88,7 @@ struct Isa {
   Handler (*atomic)(Space space, Atomic op, Type type);  // d, a + imm, b, c
   Handler (*matrix)(MatrixKind kind, Type a, Type b, MatrixInfo& info);
   Handler (*async)(AsyncKind kind);
+  void (*widen)(uint32_t mask, uint32_t* lanes);  // ~0 or 0 per lane
 };
 const Isa& isa();
 

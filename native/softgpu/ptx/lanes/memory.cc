@@ -32,13 +32,18 @@ const Instr* load(Warp& w, const Instr* in) {
     }
     return in + 1;
   }
+  // One wide read per lane, then a transpose that the compiler does with shuffles.
+  alignas(64) T values[kLanes][count];
+  for (int i = 0; i < kLanes; ++i) {
+    __builtin_memcpy(values[i], reinterpret_cast<const void*>(access.at[i]), sizeof(values[i]));
+  }
   for (uint32_t k = 0; k < count; ++k) {
     R* d = w.row<R>(in->list[k]);
     if (w.full) {
-      for (int i = 0; i < kLanes; ++i) d[i] = read<T>(access.at[i] + k * sizeof(T));
+      VGPU_EACH_LANE d[i] = values[i][k];
     } else {
       VGPU_EACH_LANE {
-        const R r = read<T>(access.at[i] + k * sizeof(T));
+        const R r = values[i][k];
         d[i] = w.lanes[i] != 0 ? r : d[i];
       }
     }

@@ -35,6 +35,8 @@ Handler any_compare(Compare how, Type type, uint32_t mods) {
   return handler != nullptr ? handler : compare(how, type, mods);
 }
 
+void widen(uint32_t mask, uint32_t* lanes) { widen_mask(mask, lanes); }
+
 Handler any_convert(Type to, Type from, uint32_t mods) {
   const Handler handler = convert_half(to, from, mods);
   return handler != nullptr ? handler : convert(to, from, mods);
@@ -44,6 +46,6 @@ Handler any_convert(Type to, Type from, uint32_t mods) {
 
 extern const Isa kTable;
 const Isa kTable = {VGPU_NAME_OF(VGPU_LANES), arithmetic, any_compare, any_convert, resize,
-                    broadcast, load_from, store_to, exchange, atomic, matrix, async};
+                    broadcast, load_from, store_to, exchange, atomic, matrix, async, widen};
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES
