@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <exception>
 #include <thread>
 
 #include "transport/client_session.h"
@@ -125,9 +126,15 @@ class ClientLinkImpl final : public ClientLink {
 
 std::unique_ptr<ClientLink> ClientLink::open(std::unique_ptr<Channel> channel,
                                              ClientLinkOptions options, std::string& error) {
-  auto link = std::make_unique<ClientLinkImpl>(std::move(channel), std::move(options));
-  if (!link->wait_open(error)) return nullptr;
-  return link;
+  if (channel == nullptr) return nullptr;  // `error` says why it could not be made
+  try {
+    auto link = std::make_unique<ClientLinkImpl>(std::move(channel), std::move(options));
+    if (!link->wait_open(error)) return nullptr;
+    return link;
+  } catch (const std::exception& problem) {  // no memory, or no thread
+    error = std::string("cannot start the transport thread: ") + problem.what();
+    return nullptr;
+  }
 }
 
 }  // namespace vgpu::transport

@@ -108,6 +108,10 @@ std::unique_ptr<Channel> connect_zmq(const ZmqEndpoints& endpoints, std::string&
     Url url;
     if (!parse_url(text, url, error)) return nullptr;
     sockets[i] = ZmqSocket(context, zmq::kDealer);
+    if (!sockets[i].is_open()) {
+      error = "libzmq cannot make a socket: too many open files? (ulimit -n)";
+      return nullptr;
+    }
     sockets[i].set_defaults(url, static_cast<int64_t>(kMaxReplies + kMaxChunk));
     sockets[i].set(zmq::kAffinity, int64_t{1} << i);  // launches never queue behind a copy
     if (endpoints.curve) sockets[i].set_curve(*endpoints.curve, false);

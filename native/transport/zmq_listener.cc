@@ -1,4 +1,5 @@
 // The listening side: one ROUTER socket per lane, of which one peer each is served.
+#include <chrono>
 #include <utility>
 
 #include "transport/frame.h"
@@ -8,9 +9,13 @@
 namespace vgpu::transport {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // Credits bound what our own client sends; this bounds what any other does. TCP holds back the
 // rest.
 constexpr int kFramesUnread = 256;
+constexpr std::chrono::milliseconds kOtherLane{200};
+constexpr int kTick = 20;
 
 class ZmqServerChannel final : public ZmqLanes {
  public:
@@ -44,7 +49,10 @@ class ZmqServerChannel final : public ZmqLanes {
     return std::nullopt;
   }
 
-  void drop_peer(Lane lane) override { peer(lane) = {}; }
+  void drop_peer(Lane lane) override {
+    peer(lane) = {};
+    closed_[static_cast<size_t>(lane)] = false;
+  }
 
   void close(int linger_ms) override {
     ZmqLanes::close(linger_ms);
@@ -53,10 +61,20 @@ class ZmqServerChannel final : public ZmqLanes {
 
  protected:
   void on_event(Lane lane, const ZmqMonitor::Event& event) override {
-    if (event.kind == zmq::kEventDisconnected && !peer(lane).id.empty() &&
-        event.value == peer(lane).connection) {
-      lost();
+    if (event.kind != zmq::kEventDisconnected || peer(lane).id.empty() ||
+        event.value != peer(lane).connection) {
+      return;
     }
+    // A goodbye may still be on its way on the other lane.
+    closed_[static_cast<size_t>(lane)] = true;
+    lost_at_ = Clock::now() + kOtherLane;
+    if (closed_[0] && closed_[1]) lost();
+  }
+
+  int check_time() override {
+    if (!closed_[0] && !closed_[1]) return -1;
+    if (Clock::now() >= lost_at_) lost();
+    return kTick;
   }
 
  private:
@@ -78,6 +96,8 @@ class ZmqServerChannel final : public ZmqLanes {
 
   std::unique_ptr<ZapHandler> zap_;
   Peer peers_[2];
+  bool closed_[2] = {false, false};
+  Clock::time_point lost_at_{};
 };
 
 class ZmqListenerImpl final : public ZmqListener {
@@ -110,6 +130,10 @@ class ZmqListenerImpl final : public ZmqListener {
     const size_t i = static_cast<size_t>(lane);
     ZmqSocket& socket = sockets_[i];
     socket = ZmqSocket(context, zmq::kRouter);
+    if (!socket.is_open()) {
+      error = "libzmq cannot make a socket: too many open files? (ulimit -n)";
+      return false;
+    }
     // What is bounded here is what a stranger can make us hold.
     socket.set_defaults(parsed, static_cast<int64_t>(kMaxChunk + kChunkPrefix));
     socket.set(zmq::kRcvHwm, kFramesUnread);
