@@ -8,6 +8,7 @@
 
 #include "generated/stub_api.h"
 #include "stub/call.h"
+#include "stub/pending.h"
 #include "stub/process.h"
 
 namespace vgpu::stub {
@@ -150,6 +151,10 @@ CUresult host_to_device(CUdeviceptr destination, const void* source, size_t size
   if (source == nullptr || !writable(destination, size)) return CUDA_ERROR_INVALID_VALUE;
   // A graph reads the source at each launch: bytes captured now would be stale without a word.
   if (capturing(*stream)) return unsupported("host-to-device copy under stream capture");
+  if (pinned(source, 1)) {
+    const CUresult result = settle_source(*stream, source, size);
+    if (result != CUDA_SUCCESS) return result;
+  }
   return send_to_device(stream, destination, source, size);
 }
 
@@ -164,7 +169,9 @@ CUresult device_to_host(void* destination, CUdeviceptr source, size_t size, CUst
                        : unsupported("device-to-host copy under stream capture");
   }
   if (!synchronous && pinned(destination, size)) {
-    return append_from_device(stream, destination, source, size);
+    const CUresult result = append_from_device(stream, destination, source, size);
+    add_pending_download(*stream, destination, size, stream->last.load());
+    return result;
   }
   return fetch_from_device(stream, destination, source, size);
 }

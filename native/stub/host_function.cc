@@ -9,8 +9,8 @@
 
 #include "generated/stub_api.h"
 #include "stub/call.h"
+#include "stub/pending.h"
 #include "stub/process.h"
-#include "stub/shadow.h"
 
 namespace vgpu::stub {
 namespace {
@@ -49,6 +49,7 @@ void* wait_and_run(void* argument) {
   }
   static_cast<void>(api::cuEventDestroy_v2(job->reached));
   let_stream_go(*job);
+  host_function_done();
   return nullptr;
 }
 
@@ -89,6 +90,7 @@ CUresult enqueue(std::unique_ptr<HostFunction> job, CUstream stream) {
   // Not finish(): nobody waits for this one, even when every other call waits.
   result = call.append();
   if (result != CUDA_SUCCESS) return result;
+  host_function_queued();
   return start_thread(job.release()) ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
 }
 

@@ -25,8 +25,7 @@ struct ThreadState {
   };
   std::vector<DefaultStream> default_streams;
   CUstreamCaptureMode capture_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
-  int per_thread_default = 0;          // > 0 inside a _ptsz or _ptds entry point
-  CUresult late_error = CUDA_SUCCESS;  // a non-sticky one, to be returned by the next waiting call
+  int per_thread_default = 0;  // > 0 inside a _ptsz or _ptds entry point
   // Buffers of nested calls, reused.
   std::vector<std::unique_ptr<wire::Writer>> writers;
   size_t writers_used = 0;

@@ -156,12 +156,13 @@ static_assert(sizeof(MemAllocationProps) == 24);
 // cuStreamWriteValue32_v2 / WaitValue32_v2 async  u64 address, u32 value, u32 flags; ...64_v2: u64 value
 // cuStreamBatchMemOp_v2       async  u32 n, bytes[n * 48], u32 flags
 
-// A host function runs in the client. cuLaunchHostFunc wants a reply (a thread of the stub waits for
-// it): sent when all earlier work of the stream is complete; the stream then stays parked until the
-// record cuStreamAddCallback with the same ticket arrives: it means "the function has returned", takes
-// no stream of its own, and is handled when it is decoded, out of every queue (order none).
-// cuLaunchHostFunc     sync   u64 ticket                  (stream in the header)
-// cuStreamAddCallback  async  u64 ticket
+// A host function runs in the client. The stub records an event of its own in the stream, then appends
+// cuLaunchHostFunc without waiting: it parks the stream's queue. A thread of the stub waits for the event
+// (cuEventSynchronize), runs the function, and then calls cuStreamAddCallback with the same ticket: "the
+// function has returned". That call takes no stream, and is handled when it is decoded, out of every
+// queue; while the ticket is not known yet it answers INVALID_VALUE and is repeated.
+// cuLaunchHostFunc     async  u64 ticket                  (stream in the header)
+// cuStreamAddCallback  sync   u64 ticket
 // While the stream is capturing the stub refuses both (CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED).
 
 // --- modules and libraries -------------------------------------------------------------------------
