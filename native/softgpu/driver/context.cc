@@ -160,7 +160,7 @@ CUresult release_primary(CUdevice ordinal) {
   if (const CUresult result = primary_of(ordinal, context)) return result;
   const std::lock_guard lock(context->mutex);
   if (context->retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
-  if (--context->retained == 0) context->deactivate();
+  if (--context->retained == 0 && !exiting()) context->deactivate();
   return CUDA_SUCCESS;
 }
 
@@ -168,7 +168,7 @@ CUresult reset_primary(CUdevice ordinal) {
   Context* context = nullptr;
   if (const CUresult result = primary_of(ordinal, context)) return result;
   const std::lock_guard lock(context->mutex);
-  if (!context->active) return CUDA_SUCCESS;
+  if (!context->active || exiting()) return CUDA_SUCCESS;
   context->deactivate();
   // Holders keep their reference: the context comes back empty.
   if (context->retained > 0) context->activate();

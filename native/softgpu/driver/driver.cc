@@ -77,7 +77,10 @@ void install_contract() {
   });
 }
 
-void report_at_exit() {
+std::atomic<bool> process_ends{false};
+
+void at_exit() {
+  process_ends = true;
   Driver* state = instance.load();
   if (state == nullptr || !state->config.skip_sass) return;
   std::fprintf(stderr,
@@ -105,6 +108,8 @@ ptx::Engine& Driver::engine() {
 
 Driver& driver() { return *instance.load(std::memory_order_acquire); }
 bool initialised() { return instance.load(std::memory_order_acquire) != nullptr; }
+
+bool exiting() { return process_ends.load(std::memory_order_relaxed); }
 
 CUresult initialise() {
   const std::lock_guard lock(initialisation);
@@ -143,8 +148,8 @@ CUresult initialise() {
     std::fprintf(stderr,
                  "vgpu softgpu: VGPU_SOFT_SKIP_SASS=1: NO kernel is executed in this process, "
                  "launches are only counted; for call patterns, never for results\n");
-    std::atexit(report_at_exit);
   }
+  std::atexit(at_exit);
   return CUDA_SUCCESS;
 }
 

@@ -58,6 +58,9 @@ struct Driver {
 
 CUresult initialise();  // cuInit
 bool initialised();
+// The process is in exit(): runtimes may be half destroyed, so nothing of theirs is called any more,
+// and what contexts hold is left to the system.
+bool exiting();
 Driver& driver();  // Requires initialised().
 
 }  // namespace vgpu::softgpu
