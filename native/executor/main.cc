@@ -178,6 +178,8 @@ class Process {
       return fail(error);
     }
     wire::Value ready = describe(*driver_);
+    // From here on the death of the worker is told to the client first.
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     ready.set("pid", static_cast<int64_t>(getpid()));
     control_.send("ready", std::move(ready));
     for (;;) {
@@ -273,11 +275,13 @@ class Process {
     }
   }
 
-  // The driver's own clean-up runs only when no thread of ours is inside it.
+  // The driver's own clean-up runs after a regular end, when no thread of ours is inside it.
   [[noreturn]] void leave() {
     end_anyway_in(std::chrono::seconds(5));
     std::fflush(nullptr);
-    if (server_ != nullptr && !server_->session().waiters().drain(1000)) _exit(0);
+    if (server_ != nullptr && (!server_->clean() || !server_->session().waiters().drain(1000))) {
+      _exit(0);
+    }
     std::exit(0);
   }
 
@@ -291,7 +295,9 @@ class Process {
 
 int serve(Arguments arguments) {
   // The worker may have died before this line: its end of the socketpair then reads end-of-file.
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  // While the driver starts, which can take long, nobody listens: so the signal must be one that
+  // kills.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   signal(SIGPIPE, SIG_IGN);
   if (fcntl(arguments.control_fd, F_GETFD) < 0) return fail("--control-fd is no open file");
   static auto* process = new Process(std::move(arguments));

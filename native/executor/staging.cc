@@ -7,10 +7,15 @@ namespace vgpu::executor {
 
 StagingPool::~StagingPool() { trim(); }
 
+uint64_t StagingPool::capacity_for(uint64_t size) {
+  constexpr uint64_t kGranule = uint64_t{2} << 20;
+  if (size <= kSmallest) return kSmallest;
+  return size <= kMostPowers ? std::bit_ceil(size) : (size + kGranule - 1) / kGranule * kGranule;
+}
+
 StagingPool::Buffer StagingPool::get(uint64_t size) {
   if (size > kMostPerBuffer) return nullptr;
-  const uint64_t capacity =
-      size <= kSmallest ? kSmallest : (size <= kMostPinned ? std::bit_ceil(size) : size);
+  const uint64_t capacity = capacity_for(size);
   StagingBuffer buffer;
   {
     const std::lock_guard lock(mutex_);

@@ -48,10 +48,13 @@ class StagingPool : public std::enable_shared_from_this<StagingPool> {
  private:
   static constexpr uint64_t kSmallest = 4096;
   static constexpr uint64_t kMostPerBuffer = uint64_t{8} << 30;
-  static constexpr uint64_t kMostPinned = uint64_t{64} << 20;  // larger ones are plain memory
+  static constexpr uint64_t kMostPowers = uint64_t{64} << 20;  // sizes are powers of two up to here
+  // Larger ones are plain memory, with which a driver makes the caller of a copy wait.
+  static constexpr uint64_t kMostPinned = uint64_t{2} << 30;
   static constexpr uint64_t kMostCached = uint64_t{256} << 20;
   static constexpr uint64_t kPieces = uint64_t{1} << 20;
 
+  static uint64_t capacity_for(uint64_t size);
   void put_back(StagingBuffer buffer);
   void release(const StagingBuffer& buffer);
 

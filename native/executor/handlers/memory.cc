@@ -57,7 +57,12 @@ CUresult cuMemAllocPitch_v2(Session& session, const Command& command, wire::Read
     session.allocations().cancel(ordinal, most);
     return result == CUDA_ERROR_OUT_OF_MEMORY ? out_of_memory(session, command) : result;
   }
-  session.allocations().add(address, most, ordinal, context->id);
+  // Now the size is known: what was counted too much goes back.
+  const uint64_t exact = std::min<uint64_t>(most, pitch * height);
+  if (Ledger* ledger = session.allocations().ledger(); ledger != nullptr) {
+    ledger->release(ordinal, Ledger::rounded(most) - Ledger::rounded(exact));
+  }
+  session.allocations().add(address, exact, ordinal, context->id);
   out.put(static_cast<uint64_t>(address));
   out.put(static_cast<uint64_t>(pitch));
   return CUDA_SUCCESS;
