@@ -157,9 +157,17 @@ CUresult begin(CUstream handle, CUstreamCaptureMode mode, const std::shared_ptr<
   return CUDA_SUCCESS;
 }
 
-// What the handles of the dependencies are kept in until the next query of this thread.
-thread_local std::vector<CUgraphNode> dependency_handles;
-thread_local std::vector<CUgraphEdgeData> dependency_edges;
+// Where the handles of the dependencies stay until the next query of this thread. Never freed: a
+// thread-local object with a destructor would die before the last calls of exit handlers.
+struct Dependencies {
+  std::vector<CUgraphNode> handles;
+  std::vector<CUgraphEdgeData> edges;
+};
+Dependencies& dependencies_of_thread() {
+  static thread_local Dependencies* one = nullptr;
+  if (one == nullptr) one = new Dependencies;
+  return *one;
+}
 
 struct Info {
   CUstreamCaptureStatus* status;
@@ -184,14 +192,15 @@ CUresult info(CUstream handle, const Info& out) {
   if (capture.invalidated) return CUDA_SUCCESS;
   if (out.id != nullptr) *out.id = capture.number;
   if (out.graph != nullptr) *out.graph = as_handle<CUgraph>(capture.graph->id);
-  dependency_handles.clear();
+  auto& [handles, edges] = dependencies_of_thread();
+  handles.clear();
   for (const auto& node : stream->tail) {
-    dependency_handles.push_back(as_handle<CUgraphNode>(node->id));
+    handles.push_back(as_handle<CUgraphNode>(node->id));
   }
-  dependency_edges.assign(stream->tail.size(), CUgraphEdgeData{});
-  if (out.dependencies != nullptr) *out.dependencies = dependency_handles.data();
-  if (out.edges != nullptr) *out.edges = dependency_edges.data();
-  if (out.count != nullptr) *out.count = dependency_handles.size();
+  edges.assign(stream->tail.size(), CUgraphEdgeData{});
+  if (out.dependencies != nullptr) *out.dependencies = handles.data();
+  if (out.edges != nullptr) *out.edges = edges.data();
+  if (out.count != nullptr) *out.count = handles.size();
   return CUDA_SUCCESS;
 }
 

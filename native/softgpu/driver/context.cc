@@ -12,7 +12,24 @@
 namespace vgpu::softgpu {
 namespace {
 
-thread_local std::vector<CUcontext> stack;
+// The calling thread's contexts. Trivially destructible on purpose: the main thread's thread-local
+// objects are destroyed before the exit handlers in which CUDA runtimes still call.
+struct ContextStack {
+  static constexpr size_t kDepth = 256;
+  CUcontext entries[kDepth];
+  size_t depth;
+
+  [[nodiscard]] bool empty() const { return depth == 0; }
+  [[nodiscard]] CUcontext back() const { return entries[depth - 1]; }
+  void pop_back() { --depth; }
+  void clear() { depth = 0; }
+  bool push_back(CUcontext context) {
+    if (depth == kDepth) return false;
+    entries[depth++] = context;
+    return true;
+  }
+};
+thread_local ContextStack stack;
 
 constexpr size_t kDefaultHeap = size_t{8} << 20;  // CU_LIMIT_MALLOC_HEAP_SIZE, as CUDA's
 constexpr unsigned kApiVersion = 13000;
@@ -142,9 +159,8 @@ CUresult create(CUcontext* out, unsigned flags, CUdevice ordinal) {
   const auto context = make_context(*device, false);
   context->flags = flags;
   context->activate();
-  stack.push_back(context->handle());
   *out = context->handle();
-  return CUDA_SUCCESS;
+  return stack.push_back(context->handle()) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult primary_of(CUdevice ordinal, Context*& context) {
@@ -214,8 +230,7 @@ CUresult cuCtxDestroy_v2(CUcontext handle) {
 CUresult cuCtxPushCurrent_v2(CUcontext handle) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   if (handle == nullptr || !driver().contexts.find(handle)) return CUDA_ERROR_INVALID_CONTEXT;
-  stack.push_back(handle);
-  return CUDA_SUCCESS;
+  return stack.push_back(handle) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuCtxPopCurrent_v2(CUcontext* handle) {
