@@ -16,6 +16,7 @@ OPTIONS: dict[str, str | int | bool] = {
     "shape_padding": False,
     "triton.autotune_pointwise": False,
     "deterministic": True,
+    "joint_graph_constant_folding": False,
     "test_configs.force_filter_reduction_configs": True,
 }
 SHAPES = ((16, 32), (32,), (32, 8), (8,))
