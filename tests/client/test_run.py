@@ -43,7 +43,9 @@ def test_status_of_the_program(native_files: Path) -> None:
     run = ("run", "--driver", "soft", "--")
     assert vgpu(*run, "true").returncode == 0
     assert vgpu(*run, "sh", "-c", "exit 9").returncode == 9
-    assert vgpu(*run, "sh", "-c", "kill -KILL $$").returncode == 137
+    killed = vgpu(*run, "sh", "-c", "kill -KILL $$")
+    assert killed.returncode == 137
+    assert "sh was ended by signal 9 (SIGKILL)" in killed.stderr
     missing = vgpu(*run, "/no/such/program")
     assert missing.returncode == 127
     assert "/no/such/program" in missing.stderr

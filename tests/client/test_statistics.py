@@ -28,8 +28,9 @@ def test_files_of_several_processes(tmp_path: Path) -> None:
 def test_a_column_per_process() -> None:
     text = shown(
         {"pid": 1, "program": "python", "path": "tcp", "round_trips": 1234567, "new_counter": 5},
-        {"pid": 2, "program": "child", "round_trips": 0},
+        {"pid": 2, "program": "child", "round_trips": 0, "calls": {"cuInit": 1, "cuX": 2000}},
     )
+    assert text.index("cuX 2,000") < text.index("cuInit 1")
     assert "python [1]" in text
     assert "child [2]" in text
     assert "round trips" in text

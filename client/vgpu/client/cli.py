@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ from vgpu.client.worker_link import ask, load_keys
 
 COMMAND_GROUP = "vgpu.commands"
 _ELSEWHERE = {"worker": "vgpu.worker.cli:worker", "keys": "vgpu.worker.cli:keys"}
+
+# Ends that a user asks for, or a closed pipe: a shell says nothing about them either.
+_QUIET_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
 # 128 + SIGINT would be 130; this is "the tool itself failed", as in env(1) and docker run.
 TOOL_FAILED = 125
@@ -211,6 +215,11 @@ def _run_on(
         if may_replace and statistics is None:
             replace_by_program(command, environment)
         status = run_program(command, environment)
+        if status < 0:
+            if -status not in _QUIET_SIGNALS:
+                name = signal.Signals(-status).name
+                click.echo(f"vgpu: {command[0]} was ended by signal {-status} ({name})", err=True)
+            status = 128 - status
         if statistics is not None:
             show_statistics(read_statistics(statistics), Console(stderr=True))
         return status

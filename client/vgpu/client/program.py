@@ -38,7 +38,7 @@ def replace_by_program(command: Sequence[str], environment: Mapping[str, str]) -
 
 
 def run_program(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Runs the program, passes signals on; its status as a shell says it (128 + signal)."""
+    """Runs the program, passes signals on; its exit status, or minus the signal that ended it."""
     watched = {*_FORWARDED, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
@@ -54,8 +54,7 @@ def run_program(command: Sequence[str], environment: Mapping[str, str]) -> int:
             received = signal.sigwaitinfo(watched)
             if received.si_signo != signal.SIGCHLD and received.si_code != _SI_KERNEL:
                 process.send_signal(received.si_signo)
-        status = process.returncode
-        return 128 - status if status < 0 else status
+        return process.returncode
     finally:
         # Signals that are still pending were for the program.
         while signal.sigtimedwait(watched, 0) is not None:

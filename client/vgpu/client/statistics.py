@@ -24,7 +24,11 @@ _TITLES = {
     "local_synchronizes": "synchronizes answered locally",
     "bulk_sent": "bulk transfers sent",
     "bulk_received": "bulk transfers received",
+    "calls": "calls that waited",
 }
+
+
+_SHOWN_CALLS = 12
 
 
 def read_statistics(path: Path) -> list[dict[str, Any]]:
@@ -65,6 +69,18 @@ def show_statistics(entries: Iterable[dict[str, Any]], console: Console) -> None
 
 
 def _text(value: object) -> str:
+    if isinstance(value, dict):
+        lines = [f"{name} {_text(count)}" for name, count in _by_count(value)]
+        rest = len(lines) - _SHOWN_CALLS
+        return "\n".join([*lines[:_SHOWN_CALLS], *([f"and {rest} more"] if rest > 0 else [])])
     if isinstance(value, bool) or not isinstance(value, int):
         return "" if value is None else str(value)
     return f"{value:,}"
+
+
+def _by_count(counts: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(counts.items(), key=lambda item: (-_number(item[1]), item[0]))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
