@@ -54,6 +54,15 @@ void set_identity(Device& device, int ordinal, uint64_t number) {
   primary.id.store(wire::primary_context(device.worker_ordinal));
 }
 
+// No list means all: the embedded executor is of this very build.
+void read_served(const Value& opcodes, Worker& worker) {
+  if (opcodes.elements().empty()) worker.served.set();
+  for (const auto& opcode : opcodes.elements()) {
+    const CallInfo* info = call_info(static_cast<Opcode>(opcode.integer().value_or(0)));
+    if (info != nullptr) worker.served.set(static_cast<size_t>(info - kCalls));
+  }
+}
+
 void read_worker(const Value& attached, Process& process) {
   Worker& worker = process.worker;
   worker.name = attached["worker"].text();
@@ -64,6 +73,7 @@ void read_worker(const Value& attached, Process& process) {
   worker.images = images == "ptx"       ? Images::kPtxOnly
                   : images == "any-elf" ? Images::kAnyElf
                                         : Images::kDevice;
+  read_served(attached["opcodes"], worker);
   for (const auto& feature : attached["disable_features"].elements()) {
     if (feature.text() == "gpu-opt") worker.gpu_opt_disabled = true;
   }

@@ -96,7 +96,9 @@ void Call::begin(Opcode opcode) {
   result_ = ready();
   process_ = process();
   if (!ok()) return;
-  if (process_->link() == nullptr) [[unlikely]] {
+  if (!process_->worker.served[static_cast<size_t>(info_ - kCalls)]) [[unlikely]] {
+    result_ = unsupported(info_->name);
+  } else if (process_->link() == nullptr) [[unlikely]] {
     result_ = process_->bind();
   } else if (process_->link()->lost()) [[unlikely]] {
     result_ = process_->lost();

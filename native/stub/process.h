@@ -4,12 +4,14 @@
 #include <cuda.h>
 
 #include <atomic>
+#include <bitset>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_set>
 #include <vector>
 
+#include "generated/opcode.h"
 #include "stub/allocation.h"
 #include "stub/settings.h"
 #include "stub/state.h"
@@ -27,6 +29,9 @@ struct Worker {
   bool software = false;
   Images images = Images::kDevice;
   bool gpu_opt_disabled = false;
+  // By row of kCalls: the calls that the worker's executors serve. A worker of another minor
+  // version may lack some.
+  std::bitset<kCallCount> served;
 };
 
 // Ids of graph nodes: handed to the executor in ranges, so they are a plain counter.
