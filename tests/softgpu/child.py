@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from harness import native
@@ -37,6 +38,7 @@ def run(body: Callable[[Driver], Any], *, end: str = "exit", **environment: str)
 
 def attempt(body: Callable[[Driver], Any], *, end: str = "exit", **environment: str) -> Outcome:
     """As run(), but any end will do."""
+    library = native.softgpu()
     reader, writer = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -44,18 +46,20 @@ def attempt(body: Callable[[Driver], Any], *, end: str = "exit", **environment: 
     if child == 0:
         os.close(reader)
         os.dup2(writer, 2)
-        _child(body, end, environment)
+        _child(library, body, end, environment)
     os.close(writer)
     return _collect(child, reader)
 
 
-def _child(body: Callable[[Driver], Any], end: str, environment: dict[str, str]) -> None:
+def _child(
+    library: Path, body: Callable[[Driver], Any], end: str, environment: dict[str, str]
+) -> None:
     code = 0
     try:
         for name in [n for n in os.environ if n.startswith(("VGPU_", "CUDA_"))]:
             del os.environ[name]
         os.environ.update(environment)
-        body(Driver(native_library))
+        body(Driver(library))
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         code = 1
@@ -84,6 +88,3 @@ def _collect(child: int, reader: int) -> Outcome:
             os.waitpid(child, 0)
             raise AssertionError(f"no end within {DEADLINE} s\n{errors}")
         time.sleep(0.002)
-
-
-native_library = native.softgpu()

@@ -217,3 +217,85 @@ def test_an_unsafe_call_invalidates_a_global_capture():
         cuda.cuStreamEndCapture(stream, ctypes.byref(graph))
 
     child.run(body)
+
+
+def test_parameters_of_a_node_are_read_and_changed():
+    def body(cuda):
+        context = cuda.start()
+        words = cuda.upload(bytes(8))
+        graph = new_graph(cuda)
+        fill = FillNode(words, 0, 3, 4, 1, 1)
+        node = add(cuda, "Memset", graph, (), ctypes.byref(fill), context)
+        got = FillNode()
+        cuda.cuGraphMemsetNodeGetParams(node, ctypes.byref(got))
+        assert (got.address, got.value, got.width) == (words, 3, 1)
+        executable = instance(cuda, graph)
+        fill.value = 5
+        cuda.cuGraphExecMemsetNodeSetParams(executable, node, ctypes.byref(fill), context)
+        cuda.cuGraphLaunch(executable, 0)
+        assert cuda.download(words, 8) == b"\x05\0\0\0" + bytes(4)
+        # The graph itself kept its value.
+        cuda.cuGraphLaunch(instance(cuda, graph), 0)
+        assert cuda.download(words, 4) == b"\x03\0\0\0"
+        fill.address = 4096
+        code = cuda.code("cuGraphMemsetNodeSetParams", node, ctypes.byref(fill))
+        assert code == d.INVALID_VALUE
+
+    child.run(body)
+
+
+def test_kernel_parameters_of_a_captured_node():
+    def body(cuda):
+        cuda.start()
+        counters = cuda.upload(bytes(8))
+        function = cuda.function(cuda.module(kernels.ALL), "increment")
+        stream, graph = cuda.stream(), ctypes.c_void_p()
+        cuda.cuStreamBeginCapture_v2(stream, 2)
+        assert (
+            cuda.launch(function, (1, 1, 1), (4, 1, 1), ctypes.c_uint64(counters), stream=stream)
+            == 0
+        )
+        cuda.cuStreamEndCapture(stream, ctypes.byref(graph))
+        handles, count = nodes(None), ctypes.c_size_t(1)
+        cuda.cuGraphGetNodes(graph, handles, ctypes.byref(count))
+        assert count.value == 1
+        got = KernelNode()
+        cuda.cuGraphKernelNodeGetParams_v2(handles[0], ctypes.byref(got))
+        assert (got.function, tuple(got.block)) == (function, (4, 1, 1))
+        pointer = ctypes.cast(got.parameters, ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64)))
+        assert pointer[0][0] == counters
+        executable = instance(cuda, graph)
+        changed = increment_node(cuda, function, counters + 4)
+        cuda.cuGraphExecKernelNodeSetParams_v2(executable, handles[0], ctypes.byref(changed))
+        cuda.cuGraphLaunch(executable, stream)
+        cuda.cuStreamSynchronize(stream)
+        assert cuda.download(counters, 8) == bytes(4) + b"\x04\0\0\0"
+        cuda.cuGraphNodeSetEnabled(executable, handles[0], 0)
+        cuda.cuGraphLaunch(executable, stream)
+        cuda.cuStreamSynchronize(stream)
+        assert cuda.download(counters, 8) == bytes(4) + b"\x04\0\0\0"
+
+    child.run(body)
+
+
+def test_user_objects_live_as_long_as_a_graph_holds_them():
+    def body(cuda):
+        cuda.start()
+        destroyed = []
+        destroy = HostFunction(destroyed.append)
+        thing = cuda.out(
+            "cuUserObjectCreate", ctypes.c_void_p, 11, ctypes.cast(destroy, ctypes.c_void_p), 1, 1
+        )
+        graph = new_graph(cuda)
+        # Moves the only reference. (The harness takes this handle type for an enumeration.)
+        handles = ctypes.c_void_p(graph), ctypes.c_void_p(thing)
+        retain = cuda.library.cuGraphRetainUserObject
+        retain.argtypes = None
+        assert retain(*handles, ctypes.c_uint(1), ctypes.c_uint(1)) == 0
+        executable = instance(cuda, graph)
+        cuda.cuGraphDestroy(graph)
+        assert destroyed == []
+        cuda.cuGraphExecDestroy(executable)
+        assert destroyed == [11]
+
+    child.run(body)
