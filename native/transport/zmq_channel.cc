@@ -27,12 +27,12 @@ class ZmqChannel final : public ZmqLanes {
       : ZmqLanes(std::move(sockets), std::move(monitors)), endpoints_(std::move(endpoints)) {}
 
   void send(Lane lane, Frame frame) override {
-    if (is_open()) socket(lane).send(std::move(frame));
+    if (is_open()) send_part(lane, std::move(frame));
   }
   std::optional<Frame> receive(Lane lane) override {
     if (!is_open()) return std::nullopt;
     bool more = false;
-    return socket(lane).receive(more);
+    return first_part(lane, more);
   }
 
  protected:

@@ -8,6 +8,12 @@
 #include <utility>
 
 namespace vgpu::transport {
+namespace {
+
+// Attempts to receive between looks at a socket that seems to be empty.
+constexpr int kLookEvery = 8;
+
+}  // namespace
 
 ZmqLanes::ZmqLanes(std::array<ZmqSocket, 2> sockets, std::array<ZmqMonitor, 2> monitors)
     : sockets_(std::move(sockets)),
@@ -38,23 +44,45 @@ void ZmqLanes::go_down(const std::string& reason) {
   reason_ = reason;
 }
 
+std::optional<Frame> ZmqLanes::first_part(Lane lane, bool& more) {
+  const size_t i = static_cast<size_t>(lane);
+  if (!maybe_[i] && ++skipped_[i] < kLookEvery) return std::nullopt;
+  skipped_[i] = 0;
+  auto frame = sockets_[i].receive(more);
+  maybe_[i] = frame.has_value();
+  return frame;
+}
+
+int ZmqLanes::send_part(Lane lane, Frame frame, bool more) {
+  maybe_[static_cast<size_t>(lane)] = true;
+  return sockets_[static_cast<size_t>(lane)].send(std::move(frame), more);
+}
+
 // Takes in monitor events; true when the state changed.
 bool ZmqLanes::watch() {
   const ChannelState before = state_;
   for (Lane lane : {Lane::kCommand, Lane::kBulk}) {
-    while (state_ != ChannelState::kDown) {
-      const auto event = monitors_[static_cast<size_t>(lane)].next();
-      if (!event) break;
-      on_event(lane, *event);
+    const size_t i = static_cast<size_t>(lane);
+    while (maybe_[2 + i] && state_ != ChannelState::kDown) {
+      const auto event = monitors_[i].next();
+      maybe_[2 + i] = event.has_value();
+      if (event) on_event(lane, *event);
     }
   }
   return state_ != before;
 }
 
-// libzmq's descriptors are edge triggered: sending may have taken in what they announced.
-bool ZmqLanes::news() {
-  return woken_.exchange(false, std::memory_order_seq_cst) || sockets_[0].readable() ||
-         sockets_[1].readable();
+// Polls once; true when there is something to see to.
+bool ZmqLanes::look(int timeout_ms) {
+  std::array<pollfd, 5> polled{};
+  for (size_t i = 0; i < polled.size(); ++i) polled[i] = {descriptors_[i], POLLIN, 0};
+  if (poll(polled.data(), polled.size(), timeout_ms) <= 0) return false;
+  for (size_t i = 0; i < maybe_.size(); ++i) maybe_[i] = maybe_[i] || polled[i].revents != 0;
+  if (polled[4].revents != 0) {
+    uint64_t count = 0;
+    static_cast<void>(!read(event_, &count, sizeof count));
+  }
+  return true;
 }
 
 void ZmqLanes::wait(int timeout_ms) {
@@ -62,25 +90,21 @@ void ZmqLanes::wait(int timeout_ms) {
   const int limit = check_time();
   if (state_ == ChannelState::kDown) return;
   if (limit >= 0 && (timeout_ms < 0 || limit < timeout_ms)) timeout_ms = limit;
-  if (news() || timeout_ms == 0) return;
-  parked_.store(true, std::memory_order_seq_cst);
-  if (!woken_.load(std::memory_order_seq_cst)) park(timeout_ms);
-  parked_.store(false, std::memory_order_relaxed);
-  woken_.store(false, std::memory_order_relaxed);
+  if (maybe_[0] || maybe_[1]) timeout_ms = 0;  // the owner has not emptied them
+  const auto news = [this] { return woken_.exchange(false, std::memory_order_seq_cst) || look(0); };
+  if (timeout_ms == 0) {
+    news();
+  } else if (!spinner_.until(news)) {
+    park(timeout_ms);
+  }
   watch();
 }
 
 void ZmqLanes::park(int timeout_ms) {
-  std::array<pollfd, 5> polled{};
-  for (size_t i = 0; i < polled.size(); ++i) polled[i] = {descriptors_[i], POLLIN, 0};
-  const auto look = [&polled](int timeout) {
-    return poll(polled.data(), polled.size(), timeout) != 0;
-  };
-  if (!spinner_.until([&look] { return look(0); })) look(timeout_ms);
-  if ((polled[4].revents & POLLIN) != 0) {
-    uint64_t count = 0;
-    static_cast<void>(!read(event_, &count, sizeof count));
-  }
+  parked_.store(true, std::memory_order_seq_cst);
+  if (!woken_.load(std::memory_order_seq_cst)) look(timeout_ms);
+  parked_.store(false, std::memory_order_relaxed);
+  woken_.store(false, std::memory_order_relaxed);
 }
 
 void ZmqLanes::wake() {

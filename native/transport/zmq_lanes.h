@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "transport/channel.h"
@@ -30,7 +31,14 @@ class ZmqLanes : public Channel {
   // Called at every wait; the longest that the wait may take (-1: no limit).
   virtual int check_time() { return -1; }
 
-  [[nodiscard]] ZmqSocket& socket(Lane lane) { return sockets_[static_cast<size_t>(lane)]; }
+  // The first part of the next message, if there is one.
+  std::optional<Frame> first_part(Lane lane, bool& more);
+  // A further part of the message whose first part was just taken.
+  std::optional<Frame> next_part(Lane lane, bool& more, int* source) {
+    return sockets_[static_cast<size_t>(lane)].receive(more, source);
+  }
+  // 0 or an errno.
+  int send_part(Lane lane, Frame frame, bool more = false);
   [[nodiscard]] bool is_open() const { return sockets_[0].is_open(); }
   void go_up() {
     if (state_ == ChannelState::kConnecting) state_ = ChannelState::kUp;
@@ -39,7 +47,7 @@ class ZmqLanes : public Channel {
 
  private:
   bool watch();
-  bool news();
+  bool look(int timeout_ms);
   void park(int timeout_ms);
 
   std::array<ZmqSocket, 2> sockets_;
@@ -47,6 +55,10 @@ class ZmqLanes : public Channel {
   std::array<int, 5> descriptors_{};  // sockets, monitors, event
   int event_;
   Spinner spinner_;
+  // A look at an empty libzmq socket costs two system calls. Its descriptor tells when to look, but
+  // for what our own sending has taken in on the side: so look after that, and now and then anyway.
+  std::array<bool, 4> maybe_{true, true, true, true};  // sockets, monitors
+  std::array<int, 2> skipped_{};
   ChannelState state_ = ChannelState::kConnecting;
   std::string reason_;
   // SYNC: zmq wake. wake() sets woken_ and then reads parked_; the owner sets parked_ and then

@@ -26,21 +26,23 @@ class ZmqServerChannel final : public ZmqLanes {
   void send(Lane lane, Frame frame) override {
     Peer& to = peer(lane);
     if (!is_open() || to.id.empty()) return;
-    if (socket(lane).send(Frame::own(to.id), true) != 0) return lost();
-    if (socket(lane).send(std::move(frame)) != 0) lost();
+    // Not the end yet: a peer that was refused and is gone is dropped by the link in a moment.
+    const bool sent =
+        send_part(lane, Frame::own(to.id), true) == 0 && send_part(lane, std::move(frame)) == 0;
+    if (!sent) close_lane(lane);
   }
 
   // Skips frames of strangers, and anything that is not exactly one part behind its sender's id.
   std::optional<Frame> receive(Lane lane) override {
     while (is_open()) {
       bool more = false;
-      auto id = socket(lane).receive(more);
+      auto id = first_part(lane, more);
       if (!id) return std::nullopt;
       int source = -1;
       std::optional<Frame> body;
       int parts = 0;
       while (more) {
-        auto part = socket(lane).receive(more, &source);
+        auto part = next_part(lane, more, &source);
         if (!part) break;
         if (++parts == 1) body = std::move(part);
       }
@@ -65,15 +67,12 @@ class ZmqServerChannel final : public ZmqLanes {
         event.value != peer(lane).connection) {
       return;
     }
-    // A goodbye may still be on its way on the other lane.
-    closed_[static_cast<size_t>(lane)] = true;
-    lost_at_ = Clock::now() + kOtherLane;
-    if (closed_[0] && closed_[1]) lost();
+    close_lane(lane);
   }
 
   int check_time() override {
     if (!closed_[0] && !closed_[1]) return -1;
-    if (Clock::now() >= lost_at_) lost();
+    if ((closed_[0] && closed_[1]) || Clock::now() >= lost_at_) lost();
     return kTick;
   }
 
@@ -83,6 +82,12 @@ class ZmqServerChannel final : public ZmqLanes {
     int connection = -1;  // its descriptor inside libzmq, as the monitor reports it
   };
   Peer& peer(Lane lane) { return peers_[static_cast<size_t>(lane)]; }
+  // A goodbye may still be on its way on the other lane.
+  void close_lane(Lane lane) {
+    if (closed_[static_cast<size_t>(lane)]) return;
+    closed_[static_cast<size_t>(lane)] = true;
+    lost_at_ = Clock::now() + kOtherLane;
+  }
   void lost() { go_down("the client's connection was closed without a goodbye"); }
 
   bool admit(Lane lane, const Frame& id, int source) {
