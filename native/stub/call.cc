@@ -129,16 +129,24 @@ CUresult Call::announce() {
   const std::lock_guard lock(process_->context_mutex);
   if (context_->announced.load()) return CUDA_SUCCESS;
   wire::RecordHeader header{};
-  header.opcode = static_cast<uint16_t>(Opcode::cuDevicePrimaryCtxRetain);
   header.thread = thread_.number;
   header.context = header_.context;
   wire::Writer payload;
-  payload.put(static_cast<uint32_t>(context_->device->worker_ordinal));
+  const auto device = static_cast<uint32_t>(context_->device->worker_ordinal);
+  if (const uint32_t flags = context_->flags.load(); flags != 0) {
+    header.opcode = static_cast<uint16_t>(Opcode::cuDevicePrimaryCtxSetFlags_v2);
+    payload.put(device);
+    payload.put(flags);
+    const std::span<const std::byte> part = payload.bytes();
+    process_->link()->append(header, {&part, 1});
+    payload.clear();
+  }
+  header.opcode = static_cast<uint16_t>(Opcode::cuDevicePrimaryCtxRetain);
+  payload.put(device);
   payload.put(header_.context);
   const std::span<const std::byte> part = payload.bytes();
   // Waits: a context that cannot be made (no memory left) must fail the call that needs it.
-  const transport::Reply reply = process_->link()->call(header, {&part, 1});
-  const CUresult result = deliver(reply);
+  const CUresult result = deliver(process_->link()->call(header, {&part, 1}));
   if (result == CUDA_SUCCESS) context_->announced.store(true, std::memory_order_release);
   return result;
 }

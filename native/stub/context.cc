@@ -102,7 +102,8 @@ CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags) {
   if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
   if ((flags & ~0x7fu) != 0 || (flags & CU_CTX_SCHED_MASK) == 3) return CUDA_ERROR_INVALID_VALUE;
   device->primary.flags = flags;
-  if (process()->link() == nullptr) return CUDA_SUCCESS;
+  // One that the executor has not made yet takes its flags along when it is announced.
+  if (!device->primary.announced) return CUDA_SUCCESS;
   Call call(Opcode::cuDevicePrimaryCtxSetFlags_v2, nullptr);
   call.put(static_cast<uint32_t>(device->worker_ordinal));
   call.put(flags);
@@ -142,7 +143,8 @@ CUresult cuCtxCreate_v2(CUcontext* pctx, unsigned int flags, CUdevice dev) {
   Device* device = nullptr;
   if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
   if (pctx == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  Context* context = process()->contexts.create([&](Context& fresh) {
+  // Never a used slot: another thread's stack may still hold a context that was destroyed.
+  const auto created = process()->contexts.create_range(1, [&](Context& fresh) {
     fresh.device = device;
     fresh.primary = false;
     fresh.alive = false;
@@ -152,7 +154,8 @@ CUresult cuCtxCreate_v2(CUcontext* pctx, unsigned int flags, CUdevice dev) {
     fresh.number = process()->context_number.fetch_add(1) + 1;
     fresh.legacy.context = &fresh;
   });
-  if (context == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (created.empty()) return CUDA_ERROR_OUT_OF_MEMORY;
+  Context* context = created.front();
   Call call(Opcode::cuCtxCreate_v2, nullptr);
   call.put(context->id.load());
   call.put(flags);
