@@ -27,7 +27,8 @@ std::string one_value(const std::string& body) {
 })");
 }
 
-std::vector<uint32_t> run_values(const std::string& body, uint32_t threads = 32, uint32_t blocks = 1) {
+std::vector<uint32_t> run_values(const std::string& body, uint32_t threads = 32,
+                                 uint32_t blocks = 1) {
   Program program(one_value(body));
   std::vector<uint32_t> out(threads * blocks, 0xdeadbeef);
   const uint64_t address = program.buffer(out);
@@ -74,11 +75,13 @@ TEST(lanes_diverge_and_meet) {
     add.u32 %r0, %r0, %r1; sub.u32 %r2, %r2, 1; bra $LOOP;
   $END:
     add.u32 %r0, %r0, 1;
-  )", 48, 2);
+  )",
+                              48, 2);
   for (uint32_t i = 0; i < out.size(); ++i) CHECK_EQ(out[i], i * (i & 3) + 1);
 }
 
-// Each lane takes a lock that only one can hold, and releases it after the others have begun to spin.
+// Each lane takes a lock that only one can hold, and releases it after the others have begun to
+// spin.
 TEST(spin_lock_within_a_warp) {
   Program program(with_header(R"(
 .visible .entry k(.param .u64 lock, .param .u64 sum) {
@@ -167,7 +170,8 @@ TEST(lanes_wait_for_those_they_name) {
 }
 
 TEST(named_barriers_with_counts) {
-  // Warps 0 and 1 meet at barrier 1, warps 2 and 3 at barrier 2; a producer arrives without waiting.
+  // Warps 0 and 1 meet at barrier 1, warps 2 and 3 at barrier 2; a producer arrives without
+  // waiting.
   Program program(with_header(R"(
 .visible .entry k(.param .u64 out) {
   .shared .align 4 .b8 s[512];
@@ -228,7 +232,8 @@ TEST(faults_say_where) {
     CHECK(fault.kind == FaultKind::kIllegalAddress);
     for (const char* part : {"k: invalid write of 4 bytes at global address 0x", "PTX line 11",
                              "line 77", "block (0,0,0)", "thread (64,0,0)"}) {
-      if (fault.message.find(part) == std::string::npos) check::fail(__FILE__, __LINE__, fault.message);
+      if (fault.message.find(part) == std::string::npos)
+        check::fail(__FILE__, __LINE__, fault.message);
     }
   }
   {
@@ -321,13 +326,26 @@ TEST(integer_edges) {
   CHECK_EQ(run_values("mov.s32 %r2, -8; shr.s32 %r0, %r2, 99;")[0], 0xffffffffu);
   CHECK_EQ(run_values("mov.u32 %r2, 7; mov.u32 %r3, 0; div.u32 %r0, %r2, %r3;")[0], 0xffffffffu);
   CHECK_EQ(run_values("mov.u32 %r2, 7; mov.u32 %r3, 0; rem.u32 %r0, %r2, %r3;")[0], 7u);
-  CHECK_EQ(run_values("mov.s32 %r2, 0x80000000; mov.s32 %r3, -1; div.s32 %r0, %r2, %r3;")[0], 0x80000000u);
+  CHECK_EQ(run_values("mov.s32 %r2, 0x80000000; mov.s32 %r3, -1; div.s32 %r0, %r2, %r3;")[0],
+           0x80000000u);
   CHECK_EQ(run_values("mov.u32 %r2, 0x12345678; bfe.u32 %r0, %r2, 8, 12;")[0], 0x456u);
-  CHECK_EQ(run_values("mov.u32 %r2, 0x12345678; mov.u32 %r3, 0xff; bfi.b32 %r0, %r3, %r2, 8, 8;")[0], 0x1234ff78u);
-  CHECK_EQ(run_values("mov.u32 %r2, 0x03020100; mov.u32 %r3, 0x07060504; prmt.b32 %r0, %r2, %r3, 0x7531;")[0], 0x07050301u);
-  CHECK_EQ(run_values("mov.u32 %r2, 0xf0f0f0f0; mov.u32 %r3, 0xcccccccc; mov.u32 %r4, 0xaaaaaaaa; lop3.b32 %r0, %r2, %r3, %r4, 0x96;")[0], 0xf0f0f0f0u ^ 0xccccccccu ^ 0xaaaaaaaau);
-  CHECK_EQ(run_values("mov.u32 %r2, 0x80000001; mov.u32 %r3, 0x12345678; shf.l.wrap.b32 %r0, %r2, %r3, 4;")[0], 0x23456788u);
-  CHECK_EQ(run_values("mov.u32 %r2, -1; mov.u32 %r3, 5; add.cc.u32 %r4, %r2, 1; addc.u32 %r0, %r3, 0;")[0], 6u);
+  CHECK_EQ(
+      run_values("mov.u32 %r2, 0x12345678; mov.u32 %r3, 0xff; bfi.b32 %r0, %r3, %r2, 8, 8;")[0],
+      0x1234ff78u);
+  CHECK_EQ(
+      run_values(
+          "mov.u32 %r2, 0x03020100; mov.u32 %r3, 0x07060504; prmt.b32 %r0, %r2, %r3, 0x7531;")[0],
+      0x07050301u);
+  CHECK_EQ(run_values("mov.u32 %r2, 0xf0f0f0f0; mov.u32 %r3, 0xcccccccc; mov.u32 %r4, 0xaaaaaaaa; "
+                      "lop3.b32 %r0, %r2, %r3, %r4, 0x96;")[0],
+           0xf0f0f0f0u ^ 0xccccccccu ^ 0xaaaaaaaau);
+  CHECK_EQ(
+      run_values(
+          "mov.u32 %r2, 0x80000001; mov.u32 %r3, 0x12345678; shf.l.wrap.b32 %r0, %r2, %r3, 4;")[0],
+      0x23456788u);
+  CHECK_EQ(run_values(
+               "mov.u32 %r2, -1; mov.u32 %r3, 5; add.cc.u32 %r4, %r2, 1; addc.u32 %r0, %r3, 0;")[0],
+           6u);
   CHECK_EQ(run_values("mov.u32 %r2, 0; sub.cc.u32 %r4, %r2, 1; subc.u32 %r0, 10, 0;")[0], 9u);
 }
 
@@ -342,14 +360,15 @@ TEST(scopes_of_inline_assembly) {
 }
 
 TEST(bad_texts_are_refused) {
-  for (const char* text :
-       {"", "hello", ".version 8.0\n.target sm_90\n.visible .entry k( {", ".version 8.0\n.entry k() { ret",
-        ".version 8.0\n.global .align 8 .b8 x[99999999999999];"}) {
+  for (const char* text : {"", "hello", ".version 8.0\n.target sm_90\n.visible .entry k( {",
+                           ".version 8.0\n.entry k() { ret",
+                           ".version 8.0\n.global .align 8 .b8 x[99999999999999];"}) {
     Program program(text);
     CHECK(program.module() == nullptr);
     CHECK(!program.log.empty());
   }
-  Program unknown(with_header(".visible .entry bad() { frobnicate.u32 %r1; }\n.visible .entry good() { ret; }"));
+  Program unknown(with_header(
+      ".visible .entry bad() { frobnicate.u32 %r1; }\n.visible .entry good() { ret; }"));
   CHECK(unknown.module() != nullptr);
   std::string log;
   CHECK(!unknown.module()->prepare(0, log));

@@ -17,12 +17,18 @@ std::string hex(uint64_t value) {
 
 const char* name_of(Space space) {
   switch (space) {
-    case Space::kShared: return "shared";
-    case Space::kLocal: return "local";
-    case Space::kParam: return "param";
-    case Space::kConst: return "const";
-    case Space::kGlobal: return "global";
-    default: return "generic";
+    case Space::kShared:
+      return "shared";
+    case Space::kLocal:
+      return "local";
+    case Space::kParam:
+      return "param";
+    case Space::kConst:
+      return "const";
+    case Space::kGlobal:
+      return "global";
+    default:
+      return "generic";
   }
 }
 
@@ -49,7 +55,8 @@ uint64_t host_pointer(Warp& w, const Instr* in, Space space, int lane, uint64_t 
       return reinterpret_cast<uint64_t>(w.block->shared) + offset;
     case kLocalWindow:
       if (offset + bytes > w.local_stride || offset + bytes < offset) return 0;
-      return reinterpret_cast<uint64_t>(w.local) + static_cast<uint64_t>(lane) * w.local_stride + offset;
+      return reinterpret_cast<uint64_t>(w.local) + static_cast<uint64_t>(lane) * w.local_stride +
+             offset;
     case kParamWindow:
       if (write || offset + bytes > w.run->parameters.size() || offset + bytes < offset) return 0;
       return reinterpret_cast<uint64_t>(w.run->parameters.data()) + offset;

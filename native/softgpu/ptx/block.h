@@ -19,7 +19,7 @@ struct Run {
   ModuleText* module = nullptr;
   const Code* code = nullptr;
   std::vector<const std::byte*> pools;  // per Code::index, patched for this launch
-  std::vector<std::vector<std::byte>> patched;
+  std::deque<std::vector<std::byte>> patched;
   std::vector<std::byte> parameters;
   uint32_t static_shared = 0, dynamic_shared_base = 0, shared_bytes = 0;
   uint32_t threads = 0, warps = 0;
@@ -40,8 +40,8 @@ struct Run {
 
 struct Barrier {
   bool used = false;
-  uint32_t count = 0;     // threads, 0: all
-  uint32_t arrived = 0;   // bar.arrive: threads that did not wait
+  uint32_t count = 0;    // threads, 0: all
+  uint32_t arrived = 0;  // bar.arrive: threads that did not wait
   uint32_t reduced_count = 0;
   bool reduced_and = true, reduced_or = false;
 };

@@ -72,8 +72,9 @@ const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
         if (first != 0 && w.run->launch->release) w.run->launch->release(first);
         break;
       case Builtin::kAssertFail: {
-        const std::string text = format_assertion(w, lane, first, argument(w, info, 1, lane),
-                                                  argument(w, info, 2, lane), argument(w, info, 3, lane));
+        const std::string text =
+            format_assertion(w, lane, first, argument(w, info, 1, lane), argument(w, info, 2, lane),
+                             argument(w, info, 3, lane));
         if (w.run->launch->print) w.run->launch->print(text);
         return w.fault(in, FaultKind::kAssert, lane, "assertion failed");
       }
@@ -88,7 +89,7 @@ const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
 
 const Instr* Warp::call(const Instr* in, const CallInfo& info, Function* callee, uint32_t callers) {
   const Code* code = callee == nullptr ? nullptr : callee->code.get();
-  if (code == nullptr || code->index >= run->pools.size()) {
+  if (code == nullptr || code->index >= run->pools.size() || run->pools[code->index] == nullptr) {
     return fault(in, FaultKind::kIllegalInstruction, __builtin_ctz(callers),
                  "call of something that is no function of the module");
   }
@@ -222,7 +223,8 @@ const Instr* unpack(Warp& w, const Instr* in) {
       if (w.lanes[i] == 0) continue;
       const size_t lane = static_cast<size_t>(i);
       const size_t at = static_cast<size_t>(k) * part;
-      const std::byte* from = whole == 16 ? a + at / 8 * 256 + lane * 8 + at % 8 : a + lane * whole + at;
+      const std::byte* from =
+          whole == 16 ? a + at / 8 * 256 + lane * 8 + at % 8 : a + lane * whole + at;
       uint64_t value = 0;
       std::memcpy(&value, from, part);
       std::memcpy(d + lane * part_row, &value, part_row);
@@ -270,12 +272,24 @@ const Instr* redux(Warp& w, const Instr* in) {
         const auto x = static_cast<int32_t>(value), y = static_cast<int32_t>(result[i]);
         const bool less = is_signed ? x < y : value < result[i];
         switch (in->imm) {
-          case 0: result[i] += value; break;
-          case 1: result[i] = less ? value : result[i]; break;
-          case 2: result[i] = less ? result[i] : value; break;
-          case 3: result[i] &= value; break;
-          case 4: result[i] |= value; break;
-          default: result[i] ^= value; break;
+          case 0:
+            result[i] += value;
+            break;
+          case 1:
+            result[i] = less ? value : result[i];
+            break;
+          case 2:
+            result[i] = less ? result[i] : value;
+            break;
+          case 3:
+            result[i] &= value;
+            break;
+          case 4:
+            result[i] |= value;
+            break;
+          default:
+            result[i] ^= value;
+            break;
         }
       }
       first = false;

@@ -27,8 +27,8 @@ const Instr* Warp::jump(const Instr* from, const Instr* target) {
 const Instr* Warp::diverge(const Instr* in, const BranchInfo& info, uint32_t taken,
                            const Instr* next) {
   account(in + 1);
-  if (info.join != nullptr && (node == nullptr || node->pc != info.join || node->frame != frame ||
-                               node->call)) {
+  if (info.join != nullptr &&
+      (node == nullptr || node->pc != info.join || node->frame != frame || node->call)) {
     Node* meeting = new_node();
     meeting->pc = info.join;
     meeting->frame = frame;
@@ -39,8 +39,13 @@ const Instr* Warp::diverge(const Instr* in, const BranchInfo& info, uint32_t tak
   const Instr* target = info.targets[0];
   // Lanes that are at the meeting point already run last: the others come to them.
   const bool target_first = next == info.join;
-  Split other{target_first ? next : target, target_first ? mask & ~taken : taken, node, frame,
-              Wait::kNone, 0, 0};
+  Split other{target_first ? next : target,
+              target_first ? mask & ~taken : taken,
+              node,
+              frame,
+              Wait::kNone,
+              0,
+              0};
   ready.push_back(other);
   set_mask(target_first ? taken : mask & ~taken);
   const Instr* here = target_first ? target : next;
@@ -146,7 +151,8 @@ const Instr* branch_table(Warp& w, const Instr* in) {
 }
 
 const Instr* join(Warp& w, const Instr* in) {
-  if (w.node == nullptr || w.node->pc != in || w.node->frame != w.frame || w.node->call) return in + 1;
+  if (w.node == nullptr || w.node->pc != in || w.node->frame != w.frame || w.node->call)
+    return in + 1;
   w.account(in);
   return w.arrive(w.mask);
 }

@@ -31,10 +31,11 @@ Decoder::Family Decoder::family_of(std::string_view base) {
     };
     add(&Decoder::decode_move, {"mov", "cvta", "isspacep", "selp", "slct", "set", "setp"});
     add(&Decoder::decode_arithmetic,
-        {"add", "sub", "mul", "mad", "fma", "mul24", "mad24", "sad", "div", "rem", "abs", "neg", "min",
-         "max", "popc", "clz", "bfind", "fns", "brev", "bfe", "bfi", "bmsk", "szext", "dp4a", "dp2a",
-         "and", "or", "xor", "not", "cnot", "lop3", "shl", "shr", "shf", "prmt", "rcp", "sqrt",
-         "rsqrt", "sin", "cos", "lg2", "ex2", "tanh", "copysign", "testp"});
+        {"add",  "sub",   "mul",  "mad",  "fma",   "mul24", "mad24", "sad",      "div",
+         "rem",  "abs",   "neg",  "min",  "max",   "popc",  "clz",   "bfind",    "fns",
+         "brev", "bfe",   "bfi",  "bmsk", "szext", "dp4a",  "dp2a",  "and",      "or",
+         "xor",  "not",   "cnot", "lop3", "shl",   "shr",   "shf",   "prmt",     "rcp",
+         "sqrt", "rsqrt", "sin",  "cos",  "lg2",   "ex2",   "tanh",  "copysign", "testp"});
     add(&Decoder::decode_carry, {"addc", "subc", "madc"});
     add(&Decoder::decode_convert, {"cvt"});
     add(&Decoder::decode_load, {"ld", "ldu"});
@@ -46,10 +47,9 @@ Decoder::Family Decoder::family_of(std::string_view base) {
     add(&Decoder::decode_atomic, {"atom", "red"});
     add(&Decoder::decode_matrix, {"mma", "wmma", "ldmatrix", "stmatrix", "movmatrix"});
     add(&Decoder::decode_async, {"cp", "mbarrier"});
-    add(&Decoder::decode_other,
-        {"membar", "fence", "nanosleep", "prefetch", "prefetchu", "discard", "applypriority",
-         "createpolicy", "griddepcontrol", "setmaxnreg", "pmevent", "alloca", "stacksave",
-         "stackrestore"});
+    add(&Decoder::decode_other, {"membar", "fence", "nanosleep", "prefetch", "prefetchu", "discard",
+                                 "applypriority", "createpolicy", "griddepcontrol", "setmaxnreg",
+                                 "pmevent", "alloca", "stacksave", "stackrestore"});
     return map;
   }();
   const auto found = kFamilies->find(base);

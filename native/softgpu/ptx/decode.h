@@ -24,7 +24,7 @@ class Decoder {
 
  private:
   // Families.
-  bool decode_move();          // mov, cvta, isspacep, selp, slct, set, setp, activemask
+  bool decode_move();  // mov, cvta, isspacep, selp, slct, set, setp, activemask
   bool decode_arithmetic();
   bool decode_carry();
   bool decode_convert();
@@ -41,6 +41,7 @@ class Decoder {
 
   bool decode_setp();
   bool decode_set();
+  bool decode_convert_pack();
   bool decode_set_pair(Type to, uint32_t lower, uint32_t upper);
   bool decode_mov();
   bool decode_pack(const Operand& vector, const Operand& scalar, Type type, bool unpack);
@@ -87,7 +88,7 @@ class Decoder {
   bool finish_code();
 
   struct Fixup {
-    size_t instr;    // whose target it is, or kNone
+    size_t instr;  // whose target it is, or kNone
     uint32_t block;
     BranchInfo* branch = nullptr;
     size_t slot = 0;  // target index; SIZE_MAX: the join
@@ -120,25 +121,27 @@ class Decoder {
 
 // Handlers that need no lanes of their own (control.cc, special.cc, calls.cc).
 namespace handlers {
-const Instr* guard(Warp& w, const Instr* in);          // a: predicate; imm: how many instructions
-const Instr* jump(Warp& w, const Instr* in);           // target
-const Instr* branch(Warp& w, const Instr* in);         // a: predicate; data: BranchInfo
-const Instr* branch_table(Warp& w, const Instr* in);   // a: index row; data: BranchInfo
+const Instr* guard(Warp& w, const Instr* in);         // a: predicate; imm: how many instructions
+const Instr* jump(Warp& w, const Instr* in);          // target
+const Instr* branch(Warp& w, const Instr* in);        // a: predicate; data: BranchInfo
+const Instr* branch_table(Warp& w, const Instr* in);  // a: index row; data: BranchInfo
 const Instr* join(Warp& w, const Instr* in);
-const Instr* exit(Warp& w, const Instr* in);           // a: predicate
+const Instr* exit(Warp& w, const Instr* in);  // a: predicate
 const Instr* trap(Warp& w, const Instr* in);
 const Instr* ret(Warp& w, const Instr* in);
 const Instr* nothing(Warp& w, const Instr* in);
 const Instr* fence(Warp& w, const Instr* in);
 const Instr* nanosleep(Warp& w, const Instr* in);
-const Instr* call(Warp& w, const Instr* in);           // data: CallInfo
-const Instr* barrier(Warp& w, const Instr* in);        // a: id row, b: count row or 0; imm: 0 sync, 1 arrive
-const Instr* barrier_reduce(Warp& w, const Instr* in); // c: predicate; imm: 2 popc, 3 and, 4 or; d
-const Instr* warp_barrier(Warp& w, const Instr* in);   // a: member mask
-const Instr* local_address(Warp& w, const Instr* in);  // d = frame's local base + imm
-const Instr* frame_load(Warp& w, const Instr* in);     // d, imm: offset, mods: bytes | row bytes << 8
+const Instr* call(Warp& w, const Instr* in);  // data: CallInfo
+const Instr* barrier(Warp& w,
+                     const Instr* in);  // a: id row, b: count row or 0; imm: 0 sync, 1 arrive
+const Instr* barrier_reduce(Warp& w, const Instr* in);  // c: predicate; imm: 2 popc, 3 and, 4 or; d
+const Instr* warp_barrier(Warp& w, const Instr* in);    // a: member mask
+const Instr* local_address(Warp& w, const Instr* in);   // d = frame's local base + imm
+const Instr* frame_load(Warp& w, const Instr* in);  // d, imm: offset, mods: bytes | row bytes << 8
 const Instr* frame_store(Warp& w, const Instr* in);
-const Instr* pack(Warp& w, const Instr* in);    // d, list: parts, imm: count, mods: part bytes, row bytes
+const Instr* pack(Warp& w,
+                  const Instr* in);  // d, list: parts, imm: count, mods: part bytes, row bytes
 const Instr* unpack(Warp& w, const Instr* in);
 const Instr* is_space(Warp& w, const Instr* in);  // d = a in window; imm: window, or 0 for global
 const Instr* redux(Warp& w, const Instr* in);

@@ -5,10 +5,10 @@ namespace vgpu::softgpu::ptx {
 
 bool Decoder::decode_branch() {
   const std::string_view base = parts_[0];
-  const uint32_t guard = statement_->guard == kNone
-                             ? constant(~uint64_t{0}, 4)
-                             : rows_.offset[statement_->guard] |
-                                   (statement_->guard_negated ? kNegateBit : 0);
+  const uint32_t guard =
+      statement_->guard == kNone
+          ? constant(~uint64_t{0}, 4)
+          : rows_.offset[statement_->guard] | (statement_->guard_negated ? kNegateBit : 0);
   Instr in;
   in.a = guard;
   if (base == "exit") in.run = handlers::exit;

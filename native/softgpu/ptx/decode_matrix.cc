@@ -86,7 +86,9 @@ bool Decoder::decode_matrix() {
 
 // The fragments must have the registers that the shape says: handlers do not look again.
 bool Decoder::check_matrix(const MatrixInfo& info, Type a, bool wide, bool wmma) const {
-  const auto most = [](const std::vector<uint32_t>& rows) { return !rows.empty() && rows.size() <= 8; };
+  const auto most = [](const std::vector<uint32_t>& rows) {
+    return !rows.empty() && rows.size() <= 8;
+  };
   if (!most(info.a) || !most(info.b) || !most(info.c) || !most(info.d)) return false;
   if (wmma) return true;
   uint32_t bits = size_of(a) * 8;
@@ -133,7 +135,8 @@ bool Decoder::decode_matrix_rows(bool store) {
   info.d = rows_of(operand(store ? 1 : 0), Type::kB32, !store);
   if (info.d.size() != count) return fail("operands of the wrong number");
   in.data = &info;
-  in.run = isa().matrix(store ? MatrixKind::kStore : MatrixKind::kLoad, Type::kB16, Type::kB16, info);
+  in.run =
+      isa().matrix(store ? MatrixKind::kStore : MatrixKind::kLoad, Type::kB16, Type::kB16, info);
   return push(in);
 }
 
@@ -165,7 +168,8 @@ bool Decoder::decode_async() {
   const size_t extra = has("L2::cache_hint") ? operands() - 1 : operands();
   if (extra > 3) {
     const Operand& third = operand(3);
-    const bool truth = third.is(Operand::Kind::kRegister) && body_.registers[third.reg] == Type::kPred;
+    const bool truth =
+        third.is(Operand::Kind::kRegister) && body_.registers[third.reg] == Type::kPred;
     if (truth) {
       ignore = predicate(third);
     } else {
@@ -185,7 +189,8 @@ bool Decoder::decode_mbarrier_op(MBarrier kind, const Operand& place, const Oper
   in.e = static_cast<uint32_t>(static_cast<int32_t>(in.imm));
   in.imm = static_cast<int64_t>(kind);
   const bool waits = kind == MBarrier::kWaitToken || kind == MBarrier::kWaitParity;
-  if (value != nullptr) in.b = source(*value, kind == MBarrier::kWaitToken ? Type::kB64 : Type::kB32);
+  if (value != nullptr)
+    in.b = source(*value, kind == MBarrier::kWaitToken ? Type::kB64 : Type::kB32);
   if (waits) {
     in.d = predicate_result(*to);
     in.mods |= kNoResult;
@@ -194,8 +199,8 @@ bool Decoder::decode_mbarrier_op(MBarrier kind, const Operand& place, const Oper
   } else {
     in.mods |= kNoResult;
   }
-  const bool shared = space_of_opcode() == Space::kShared ||
-                      variable(place.parts[0]) != nullptr || parts_[0] == "cp";
+  const bool shared = space_of_opcode() == Space::kShared || variable(place.parts[0]) != nullptr ||
+                      parts_[0] == "cp";
   in.list = list({shared ? 1u : 0u});
   in.run = isa().async(AsyncKind::kBarrier);
   return push(in);
@@ -209,7 +214,8 @@ bool Decoder::decode_mbarrier() {
   if (has("expect_tx") && !has("arrive") && !has("arrive_drop")) {
     return decode_mbarrier_op(MBarrier::kExpect, operand(0), at(1), nullptr);
   }
-  if (has("complete_tx")) return decode_mbarrier_op(MBarrier::kComplete, operand(0), at(1), nullptr);
+  if (has("complete_tx"))
+    return decode_mbarrier_op(MBarrier::kComplete, operand(0), at(1), nullptr);
   if (has("arrive") || has("arrive_drop")) {
     const bool drop = has("arrive_drop"), expect = has("expect_tx");
     const MBarrier kind = expect ? (drop ? MBarrier::kArriveDropExpect : MBarrier::kArriveExpect)

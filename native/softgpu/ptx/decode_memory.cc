@@ -10,7 +10,8 @@ Space Decoder::space_of_opcode() const {
   for (size_t i = 1; i < parts_.size(); ++i) {
     const std::string_view part = parts_[i];
     if (part == "global") return Space::kGlobal;
-    if (part == "shared" || part == "shared::cta" || part == "shared::cluster") return Space::kShared;
+    if (part == "shared" || part == "shared::cta" || part == "shared::cluster")
+      return Space::kShared;
     if (part == "local") return Space::kLocal;
     if (part == "param" || part == "param::entry" || part == "param::func") return Space::kParam;
     if (part == "const") return Space::kConst;
@@ -64,7 +65,8 @@ bool Decoder::decode_param_load(const Operand& place, const LocalVariable& varia
       in.d = result(to, type_);
       in.run = isa().broadcast(bytes);
     } else {
-      if (static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes) return fail("beyond the parameter");
+      if (static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes)
+        return fail("beyond the parameter");
       in.d = result(to, type_);
       in.mods = bytes | row_bytes(type_) / 32 << 8;
       in.run = handlers::frame_load;
@@ -206,6 +208,5 @@ bool Decoder::decode_atomic() {
   }
   return true;
 }
-
 
 }  // namespace vgpu::softgpu::ptx

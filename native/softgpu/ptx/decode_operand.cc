@@ -91,9 +91,8 @@ uint32_t Decoder::symbol_address(const Operand& operand, uint32_t bytes) {
   const bool shared = symbol.kind == ModuleText::SymbolKind::kShared;
   const auto row = static_cast<uint32_t>(code_->pool.size());
   code_->pool.resize(row + bytes * kLanes);
-  code_->patches.push_back(
-      {shared ? PoolPatch::Kind::kDynamicShared : PoolPatch::Kind::kVariable, row, bytes,
-       static_cast<uint32_t>(symbol.index), operand.offset});
+  code_->patches.push_back({shared ? PoolPatch::Kind::kDynamicShared : PoolPatch::Kind::kVariable,
+                            row, bytes, static_cast<uint32_t>(symbol.index), operand.offset});
   return row | kPoolBit;
 }
 
@@ -197,8 +196,8 @@ uint32_t Decoder::result(const Operand& operand, Type type) {
   const uint32_t row = rows_.offset[operand.reg];
   if (have == bytes) return row;
   const uint32_t narrow = scratch(bytes * kLanes);
-  pending_.push_back({narrow, row, size_of(type) == 1 ? 1 : bytes, have,
-                      is_signed(type) && !is_float(type)});
+  pending_.push_back(
+      {narrow, row, size_of(type) == 1 ? 1 : bytes, have, is_signed(type) && !is_float(type)});
   return narrow;
 }
 

@@ -10,22 +10,29 @@ namespace {
 
 Type bits_type(Type type) {
   switch (size_of(type)) {
-    case 1: return Type::kB8;
-    case 2: return Type::kB16;
-    case 4: return Type::kB32;
-    case 8: return Type::kB64;
-    case 16: return Type::kB128;
-    default: return type;
+    case 1:
+      return Type::kB8;
+    case 2:
+      return Type::kB16;
+    case 4:
+      return Type::kB32;
+    case 8:
+      return Type::kB64;
+    case 16:
+      return Type::kB128;
+    default:
+      return type;
   }
 }
 
 std::optional<Compare> compare_of(std::string_view name) {
   static const std::unordered_map<std::string_view, Compare> kNames = {
-      {"eq", Compare::kEq},   {"ne", Compare::kNe},   {"lt", Compare::kLt},   {"le", Compare::kLe},
-      {"gt", Compare::kGt},   {"ge", Compare::kGe},   {"lo", Compare::kLo},   {"ls", Compare::kLs},
-      {"hi", Compare::kHi},   {"hs", Compare::kHs},   {"equ", Compare::kEqu}, {"neu", Compare::kNeu},
-      {"ltu", Compare::kLtu}, {"leu", Compare::kLeu}, {"gtu", Compare::kGtu}, {"geu", Compare::kGeu},
-      {"num", Compare::kNum}, {"nan", Compare::kNan}};
+      {"eq", Compare::kEq},   {"ne", Compare::kNe},   {"lt", Compare::kLt},
+      {"le", Compare::kLe},   {"gt", Compare::kGt},   {"ge", Compare::kGe},
+      {"lo", Compare::kLo},   {"ls", Compare::kLs},   {"hi", Compare::kHi},
+      {"hs", Compare::kHs},   {"equ", Compare::kEqu}, {"neu", Compare::kNeu},
+      {"ltu", Compare::kLtu}, {"leu", Compare::kLeu}, {"gtu", Compare::kGtu},
+      {"geu", Compare::kGeu}, {"num", Compare::kNum}, {"nan", Compare::kNan}};
   const auto found = kNames.find(name);
   if (found == kNames.end()) return {};
   return found->second;
@@ -37,21 +44,21 @@ struct Named {
 };
 std::optional<Named> op_of(std::string_view base) {
   static const std::unordered_map<std::string_view, Named> kNames = {
-      {"add", {Op::kAdd, 2}},     {"sub", {Op::kSub, 2}},     {"mul", {Op::kMulLo, 2}},
-      {"mad", {Op::kMadLo, 3}},   {"fma", {Op::kFma, 3}},     {"mul24", {Op::kMul24Lo, 2}},
-      {"mad24", {Op::kMad24Lo, 3}}, {"sad", {Op::kSad, 3}},   {"div", {Op::kDiv, 2}},
-      {"rem", {Op::kRem, 2}},     {"abs", {Op::kAbs, 1}},     {"neg", {Op::kNeg, 1}},
-      {"min", {Op::kMin, 2}},     {"max", {Op::kMax, 2}},     {"popc", {Op::kPopc, 1}},
-      {"clz", {Op::kClz, 1}},     {"bfind", {Op::kBfind, 1}}, {"fns", {Op::kFns, 3}},
-      {"brev", {Op::kBrev, 1}},   {"bfe", {Op::kBfe, 3}},     {"bfi", {Op::kBfi, 4}},
-      {"bmsk", {Op::kBmsk, 2}},   {"szext", {Op::kSzext, 2}}, {"dp4a", {Op::kDp4a, 3}},
-      {"dp2a", {Op::kDp2a, 3}},   {"and", {Op::kAnd, 2}},     {"or", {Op::kOr, 2}},
-      {"xor", {Op::kXor, 2}},     {"not", {Op::kNot, 1}},     {"cnot", {Op::kCnot, 1}},
-      {"lop3", {Op::kLop3, 3}},   {"shl", {Op::kShl, 2}},     {"shr", {Op::kShr, 2}},
-      {"shf", {Op::kShfL, 3}},    {"prmt", {Op::kPrmt, 3}},   {"rcp", {Op::kRcp, 1}},
-      {"sqrt", {Op::kSqrt, 1}},   {"rsqrt", {Op::kRsqrt, 1}}, {"sin", {Op::kSin, 1}},
-      {"cos", {Op::kCos, 1}},     {"lg2", {Op::kLg2, 1}},     {"ex2", {Op::kEx2, 1}},
-      {"tanh", {Op::kTanh, 1}},   {"copysign", {Op::kCopysign, 2}}, {"testp", {Op::kTestp, 1}}};
+      {"add", {Op::kAdd, 2}},       {"sub", {Op::kSub, 2}},           {"mul", {Op::kMulLo, 2}},
+      {"mad", {Op::kMadLo, 3}},     {"fma", {Op::kFma, 3}},           {"mul24", {Op::kMul24Lo, 2}},
+      {"mad24", {Op::kMad24Lo, 3}}, {"sad", {Op::kSad, 3}},           {"div", {Op::kDiv, 2}},
+      {"rem", {Op::kRem, 2}},       {"abs", {Op::kAbs, 1}},           {"neg", {Op::kNeg, 1}},
+      {"min", {Op::kMin, 2}},       {"max", {Op::kMax, 2}},           {"popc", {Op::kPopc, 1}},
+      {"clz", {Op::kClz, 1}},       {"bfind", {Op::kBfind, 1}},       {"fns", {Op::kFns, 3}},
+      {"brev", {Op::kBrev, 1}},     {"bfe", {Op::kBfe, 3}},           {"bfi", {Op::kBfi, 4}},
+      {"bmsk", {Op::kBmsk, 2}},     {"szext", {Op::kSzext, 2}},       {"dp4a", {Op::kDp4a, 3}},
+      {"dp2a", {Op::kDp2a, 3}},     {"and", {Op::kAnd, 2}},           {"or", {Op::kOr, 2}},
+      {"xor", {Op::kXor, 2}},       {"not", {Op::kNot, 1}},           {"cnot", {Op::kCnot, 1}},
+      {"lop3", {Op::kLop3, 3}},     {"shl", {Op::kShl, 2}},           {"shr", {Op::kShr, 2}},
+      {"shf", {Op::kShfL, 3}},      {"prmt", {Op::kPrmt, 3}},         {"rcp", {Op::kRcp, 1}},
+      {"sqrt", {Op::kSqrt, 1}},     {"rsqrt", {Op::kRsqrt, 1}},       {"sin", {Op::kSin, 1}},
+      {"cos", {Op::kCos, 1}},       {"lg2", {Op::kLg2, 1}},           {"ex2", {Op::kEx2, 1}},
+      {"tanh", {Op::kTanh, 1}},     {"copysign", {Op::kCopysign, 2}}, {"testp", {Op::kTestp, 1}}};
   const auto found = kNames.find(base);
   if (found == kNames.end()) return {};
   return found->second;
@@ -60,7 +67,9 @@ std::optional<Named> op_of(std::string_view base) {
 // The type of source `index`, where it differs from the instruction's.
 Type source_type(Op op, Type type, int index) {
   switch (op) {
-    case Op::kShl: case Op::kShr: case Op::kSzext:
+    case Op::kShl:
+    case Op::kShr:
+    case Op::kSzext:
       return index == 1 ? Type::kU32 : type;
     case Op::kBfe:
       return index >= 1 ? Type::kU32 : type;
@@ -75,10 +84,14 @@ Type source_type(Op op, Type type, int index) {
 
 Type double_width(Type type) {
   switch (type) {
-    case Type::kU16: return Type::kU32;
-    case Type::kS16: return Type::kS32;
-    case Type::kU32: return Type::kU64;
-    default: return Type::kS64;
+    case Type::kU16:
+      return Type::kU32;
+    case Type::kS16:
+      return Type::kS32;
+    case Type::kU32:
+      return Type::kU64;
+    default:
+      return Type::kS64;
   }
 }
 
@@ -341,8 +354,8 @@ bool Decoder::decode_arithmetic() {
     }
   }
   if (op == Op::kTestp) {
-    constexpr std::string_view kTests[] = {"finite",       "infinite", "number",
-                                           "notanumber",   "normal",   "subnormal"};
+    constexpr std::string_view kTests[] = {"finite",     "infinite", "number",
+                                           "notanumber", "normal",   "subnormal"};
     for (int64_t test = 0; test < 6; ++test) {
       if (has(kTests[test])) in.imm = test;
     }
@@ -384,6 +397,44 @@ bool Decoder::decode_carry() {
   return push(in);
 }
 
+// cvt.pack.sat.to.s32[.b32] d, a, b [, c]: both clamped; 16-bit values fill d, 8-bit ones move into
+// its lower half below c's.
+bool Decoder::decode_convert_pack() {
+  const Type to = types_[0];
+  const uint32_t bits = size_of(to) * 8;
+  if (bits != 8 && bits != 16) return fail("cvt.pack to this type");
+  const uint32_t mask = constant(bits == 8 ? 0xff : 0xffff, 4), by = constant(bits, 4);
+  const uint32_t clamped = scratch(64), high = scratch(128), low = scratch(128);
+  const auto step = [&](Handler run, uint32_t d, uint32_t a, uint32_t b, uint32_t mods) {
+    Instr in;
+    in.run = run;
+    in.d = d;
+    in.a = a;
+    in.b = b;
+    in.mods = mods;
+    return push(in);
+  };
+  for (size_t i = 0; i < 2; ++i) {
+    const uint32_t row = i == 0 ? high : low;
+    if (!step(isa().convert(to, Type::kS32, kSat), clamped, source(operand(i + 1), Type::kS32), 0,
+              kSat) ||
+        !step(isa().resize(4, 2, false), row, clamped, 0, 0) ||
+        !step(isa().arithmetic(Op::kAnd, Type::kB32, 0), row, row, mask, 0)) {
+      return false;
+    }
+  }
+  const Handler join = isa().arithmetic(Op::kOr, Type::kB32, 0);
+  const Handler shift = isa().arithmetic(Op::kShl, Type::kB32, 0);
+  if (!step(shift, high, high, by, 0) || !step(join, low, low, high, 0)) return false;
+  if (operands() > 3) {
+    if (!step(shift, high, source(operand(3), Type::kB32), constant(2 * bits, 4), 0) ||
+        !step(join, low, low, high, 0)) {
+      return false;
+    }
+  }
+  return step(isa().arithmetic(Op::kMov, Type::kB32, 0), result(operand(0), Type::kB32), low, 0, 0);
+}
+
 bool Decoder::decode_convert() {
   if (types_.size() < 2) {
     // cvt.pack.sat.convert.abType[.cType] is the only form with another shape.
@@ -392,9 +443,10 @@ bool Decoder::decode_convert() {
   const Type to = types_[0], from = types_[1];
   Instr in;
   in.mods = arithmetic_mods();
-  if (has("pack")) return fail("cvt.pack");
+  if (has("pack")) return decode_convert_pack();
   in.a = source(operand(1), from);
-  if (operands() > 2) in.b = source(operand(2), types_.size() > 2 && from == Type::kNone ? types_[2] : from);
+  if (operands() > 2)
+    in.b = source(operand(2), types_.size() > 2 && from == Type::kNone ? types_[2] : from);
   if (operands() > 3) in.c = source(operand(3), Type::kB32);
   in.d = result(operand(0), to);
   in.e = operands() > 2 ? 1 : 0;

@@ -16,7 +16,8 @@ namespace {
 constexpr uint32_t kDeepStack = 64 << 10;
 
 // Bytes of local memory that one thread may need: the deepest chain of calls, when it has an end.
-uint64_t local_need(const Code& code, std::vector<const Code*>& path, bool& unbounded, int& budget) {
+uint64_t local_need(const Code& code, std::vector<const Code*>& path, bool& unbounded,
+                    int& budget) {
   if (--budget < 0 || std::find(path.begin(), path.end(), &code) != path.end()) {
     unbounded = true;
     return code.local_bytes;
@@ -33,28 +34,40 @@ uint64_t local_need(const Code& code, std::vector<const Code*>& path, bool& unbo
   return code.local_bytes + deepest;
 }
 
-// The constants of a function with this launch's addresses in them.
+// What a kernel may reach: its callees, and every function when it calls through pointers.
+std::vector<const Code*> reachable(const Code& kernel, const std::vector<const Code*>& all) {
+  std::vector<const Code*> found{&kernel};
+  bool indirect = false;
+  for (size_t i = 0; i < found.size(); ++i) {
+    indirect |= found[i]->calls_indirectly;
+    for (const Function* callee : found[i]->callees) {
+      const Code* code = callee->code.get();
+      if (code != nullptr && std::find(found.begin(), found.end(), code) == found.end()) {
+        found.push_back(code);
+      }
+    }
+  }
+  return indirect ? all : found;
+}
+
+// The constants of the functions with this launch's addresses in them.
 void bind_pools(Run& run) {
   const std::vector<const Code*> codes = run.module->decoded();
   run.pools.resize(codes.size());
-  run.patched.resize(codes.size());
-  for (size_t i = 0; i < codes.size(); ++i) {
-    const Code& code = *codes[i];
-    run.pools[i] = code.pool.data();
-    if (code.patches.empty()) continue;
-    run.patched[i] = code.pool;
-    for (const PoolPatch& patch : code.patches) {
+  for (const Code* code : reachable(*run.code, codes)) {
+    run.pools[code->index] = code->pool.data();
+    if (code->patches.empty()) continue;
+    std::vector<std::byte>& pool = run.patched.emplace_back(code->pool);
+    for (const PoolPatch& patch : code->patches) {
       uint64_t value = static_cast<uint64_t>(patch.addend);
-      if (patch.kind == PoolPatch::Kind::kDynamicShared) {
-        value += run.dynamic_shared_base;
-      } else {
-        value += run.launch->instance->addresses[patch.index];
-      }
+      value += patch.kind == PoolPatch::Kind::kDynamicShared
+                   ? run.dynamic_shared_base
+                   : run.launch->instance->addresses[patch.index];
       for (uint32_t lane = 0; lane < kLanes; ++lane) {
-        std::memcpy(run.patched[i].data() + patch.offset + lane * patch.width, &value, patch.width);
+        std::memcpy(pool.data() + patch.offset + lane * patch.width, &value, patch.width);
       }
     }
-    run.pools[i] = run.patched[i].data();
+    run.pools[code->index] = pool.data();
   }
 }
 
@@ -73,7 +86,8 @@ bool set_up(Run& run, const Launch& launch, Fault& fault) {
   }
   const Kernel& kernel = run.module->kernels()[launch.kernel];
   run.parameters.assign(launch.parameters.begin(), launch.parameters.end());
-  run.parameters.resize((std::max<size_t>(kernel.parameter_bytes, run.parameters.size()) + 15) / 16 * 16);
+  run.parameters.resize((std::max<size_t>(kernel.parameter_bytes, run.parameters.size()) + 15) /
+                        16 * 16);
   run.static_shared = kernel.static_shared_bytes;
   const uint32_t align = run.module->dynamic_shared_align();
   run.dynamic_shared_base = (run.static_shared + align - 1) / align * align;
@@ -97,7 +111,7 @@ bool set_up(Run& run, const Launch& launch, Fault& fault) {
 struct Engine::Pool {
   struct Job {
     Run* run;
-    uint64_t limit;      // blocks that may be resident
+    uint64_t limit;        // blocks that may be resident
     unsigned helpers = 0;  // threads at work on it
   };
   bool deterministic = false;
@@ -208,8 +222,8 @@ Fault Engine::run(const Launch& launch, RunStatistics* statistics) {
   Fault fault;
   if (!set_up(run, launch, fault)) return fault;
   if (run.blocks == 0) return fault;
-  Pool::Job job{&run, launch.blocks_at_once == 0 || launch.cooperative ? run.blocks
-                                                                      : launch.blocks_at_once};
+  Pool::Job job{
+      &run, launch.blocks_at_once == 0 || launch.cooperative ? run.blocks : launch.blocks_at_once};
   const bool share = run.blocks > 1 && !pool_->threads.empty();
   if (share) {
     const std::lock_guard lock(pool_->mutex);

@@ -27,9 +27,9 @@ struct Variable {
   uint64_t size = 0;
   uint64_t align = 1;
   bool constant = false;
-  bool external = false;             // declared here, defined in another module of the link
-  std::vector<std::byte> initial;    // empty: zeros
-  struct Relocation {                // a 64-bit address of another symbol, stored in the initial value
+  bool external = false;           // declared here, defined in another module of the link
+  std::vector<std::byte> initial;  // empty: zeros
+  struct Relocation {  // a 64-bit address of another symbol, stored in the initial value
     uint64_t offset;
     std::string symbol;
     int64_t addend;
@@ -46,18 +46,19 @@ struct Kernel {
   std::vector<Parameter> parameters;
   uint32_t parameter_bytes = 0;
   uint32_t static_shared_bytes = 0;
-  uint32_t local_bytes = 0;      // per thread
-  uint32_t const_bytes = 0;      // user constant banks of the module
-  uint32_t registers = 0;        // an estimate, for attributes and occupancy
-  Dim3 max_threads{0, 0, 0};     // .maxntid, zeros if not given
+  uint32_t local_bytes = 0;        // per thread
+  uint32_t const_bytes = 0;        // user constant banks of the module
+  uint32_t registers = 0;          // an estimate, for attributes and occupancy
+  Dim3 max_threads{0, 0, 0};       // .maxntid, zeros if not given
   Dim3 required_threads{0, 0, 0};  // .reqntid
   uint32_t min_blocks_per_sm = 0;
-  int ptx_version = 0;           // 88 for .version 8.8
-  int target = 0;                // 120 for .target sm_120
+  int ptx_version = 0;  // 88 for .version 8.8
+  int target = 0;       // 120 for .target sm_120
 };
 
-// A parsed image; immutable and shared between contexts. Parsing scans all opcodes and decodes lazily:
-// a kernel that reaches an instruction we lack is refused at prepare(), its neighbours work.
+// A parsed image; immutable and shared between contexts. Parsing scans all opcodes and decodes
+// lazily: a kernel that reaches an instruction we lack is refused at prepare(), its neighbours
+// work.
 class Module {
  public:
   // Null, with a message that names line and token in `log`, when the text is not valid PTX.
@@ -81,12 +82,12 @@ struct Instance {
 
 enum class FaultKind : uint8_t {
   kNone,
-  kIllegalAddress,     // CUDA_ERROR_ILLEGAL_ADDRESS
-  kMisalignedAddress,  // CUDA_ERROR_MISALIGNED_ADDRESS
-  kAssert,             // CUDA_ERROR_ASSERT
-  kTrap,               // CUDA_ERROR_LAUNCH_FAILED
+  kIllegalAddress,      // CUDA_ERROR_ILLEGAL_ADDRESS
+  kMisalignedAddress,   // CUDA_ERROR_MISALIGNED_ADDRESS
+  kAssert,              // CUDA_ERROR_ASSERT
+  kTrap,                // CUDA_ERROR_LAUNCH_FAILED
   kIllegalInstruction,  // CUDA_ERROR_ILLEGAL_INSTRUCTION
-  kStackOverflow,      // CUDA_ERROR_LAUNCH_FAILED
+  kStackOverflow,       // CUDA_ERROR_LAUNCH_FAILED
 };
 
 struct Fault {
@@ -102,22 +103,24 @@ struct Launch {
   uint32_t dynamic_shared_bytes = 0;
   std::span<const std::byte> parameters;  // packed as Kernel::parameters say
   const MemoryMap* memory = nullptr;
-  uint32_t blocks_at_once = 0;  // how many blocks must make progress together (co-residency); 0: grid
-  bool cooperative = false;     // grid-wide barriers are allowed: all blocks make progress together
+  uint32_t blocks_at_once =
+      0;                     // how many blocks must make progress together (co-residency); 0: grid
+  bool cooperative = false;  // grid-wide barriers are allowed: all blocks make progress together
   uint32_t sm_count = 4;
   int compute_capability = 130;
-  std::function<void(std::string_view)> print;       // device printf, already formatted
-  std::function<uint64_t(uint64_t size)> allocate;   // device malloc; 0 when the heap is full
-  std::function<void(uint64_t address)> release;     // device free
+  std::function<void(std::string_view)> print;      // device printf, already formatted
+  std::function<uint64_t(uint64_t size)> allocate;  // device malloc; 0 when the heap is full
+  std::function<void(uint64_t address)> release;    // device free
 };
 
 struct RunStatistics {
-  uint64_t instructions = 0;       // warp instructions
-  uint64_t lane_operations = 0;    // instructions times active lanes
+  uint64_t instructions = 0;     // warp instructions
+  uint64_t lane_operations = 0;  // instructions times active lanes
 };
 
-// Runs a grid to its end on a shared pool of `threads` host threads (deterministic mode: one thread,
-// blocks in order). Blocks the caller. Thread-safe: grids of several streams run at the same time.
+// Runs a grid to its end on a shared pool of `threads` host threads (deterministic mode: one
+// thread, blocks in order). Blocks the caller. Thread-safe: grids of several streams run at the
+// same time.
 class Engine {
  public:
   explicit Engine(unsigned threads, bool deterministic);

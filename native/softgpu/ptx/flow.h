@@ -1,4 +1,5 @@
-// Control flow of a body: basic blocks, where diverged lanes meet again, and which registers share a row.
+// Control flow of a body: basic blocks, where diverged lanes meet again, and which registers share
+// a row.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,6 @@ Flow build_flow(const Body& body);
 // The base opcode: `ld` of `ld.global.u32`.
 std::string_view base_of(std::string_view opcode);
 bool has_modifier(std::string_view opcode, std::string_view modifier);
-
 
 // Register rows: the byte offset of each virtual register; registers whose lives do not overlap
 // share one. Rows of masked-off lanes are untouched, so a life is that of one lane.

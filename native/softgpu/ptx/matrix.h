@@ -19,7 +19,7 @@ struct MatrixInfo {
   bool a_by_column = false, b_by_column = false;  // a: also the layout of wmma.load and .store
   bool transposed = false;
   Space space = Space::kGeneric;
-  uint32_t stride = 0;  // row with the stride, or 0
+  uint32_t stride = 0;               // row with the stride, or 0
   std::vector<uint32_t> d, a, b, c;  // rows
 };
 

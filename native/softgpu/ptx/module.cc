@@ -270,8 +270,8 @@ class ModuleParser {
     if (unsized) variable.size = variable.initial.size();
     if (space == Space::kShared) {
       unit_.shared.emplace(name, module_.shared_.size());
-      module_.shared_.push_back({std::string(name), variable.size, variable.align,
-                                 linkage.external || unsized});
+      module_.shared_.push_back(
+          {std::string(name), variable.size, variable.align, linkage.external || unsized});
       return true;
     }
     add_variable(name, linkage, std::move(variable));

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "softgpu/ptx/engine.h"
@@ -24,11 +25,11 @@ struct SharedVariable {
 
 struct Function {
   Signature signature;
-  size_t unit = 0;      // which text of a link
-  uint64_t handle = 0;  // what `mov.u64 %rd, f` gives
+  size_t unit = 0;           // which text of a link
+  uint64_t handle = 0;       // what `mov.u64 %rd, f` gives
   uint32_t shared_base = 0;  // of .shared variables that the body declares
   std::unordered_map<size_t, uint32_t> shared_offsets;  // module-level ones that it mentions
-  std::unique_ptr<Code> code;  // null until decoded
+  std::unique_ptr<Code> code;                           // null until decoded
   bool failed = false;
   std::string error;
 };
@@ -38,7 +39,8 @@ class ModuleText : public Module {
   struct Unit {
     std::string text;
     int version = 0, target = 0, address_size = 64;
-    std::unordered_map<std::string_view, size_t> functions, variables, shared;  // local symbols first
+    std::unordered_map<std::string_view, size_t> functions, variables,
+        shared;  // local symbols first
   };
   enum class SymbolKind : uint8_t { kNone, kFunction, kVariable, kShared };
   struct Symbol {
@@ -71,6 +73,7 @@ class ModuleText : public Module {
   friend class ModuleParser;
   bool place_shared();
   void describe_kernels();
+  bool decode_body(Function& function);
   const Code* decode_locked(Function* function, std::string& log);
 
   std::vector<std::unique_ptr<Unit>> units_;
@@ -83,7 +86,7 @@ class ModuleText : public Module {
   uint32_t dynamic_shared_align_ = 16;
   std::mutex mutex_;  // guards decoding and codes_
   std::vector<const Code*> codes_;
-  std::unordered_map<const Function*, bool> prepared_;
+  std::unordered_set<const Function*> prepared_;
 };
 
 // Decodes one body (decode.cc).

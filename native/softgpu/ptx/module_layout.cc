@@ -1,4 +1,5 @@
-// What can be said of kernels without decoding them: attributes, parameters, shared and local memory.
+// What can be said of kernels without decoding them: attributes, parameters, shared and local
+// memory.
 #include <algorithm>
 #include <cstring>
 
@@ -54,7 +55,8 @@ uint64_t declared_registers(std::string_view text, const Signature& signature) {
       text.substr(signature.body_begin, signature.body_end - signature.body_begin);
   // Declarations of compilers stand at the top.
   const std::string_view head = body.substr(0, 4096);
-  for (size_t at = head.find(".reg"); at != std::string_view::npos; at = head.find(".reg", at + 1)) {
+  for (size_t at = head.find(".reg"); at != std::string_view::npos;
+       at = head.find(".reg", at + 1)) {
     Lexer lexer(head, at + 4);
     const Type type = type_after_dot(lexer.take().text);
     lexer.take();
@@ -154,8 +156,8 @@ void ModuleText::describe_kernels() {
                                    static_cast<uint32_t>(parameter.align)});
       kernel.parameter_bytes = static_cast<uint32_t>(parameter.offset + parameter.size);
     }
-    kernel.static_shared_bytes = static_cast<uint32_t>(
-        function->shared_base + declared_bytes(text, signature, ".shared"));
+    kernel.static_shared_bytes =
+        static_cast<uint32_t>(function->shared_base + declared_bytes(text, signature, ".shared"));
     kernel.local_bytes =
         static_cast<uint32_t>(align_up(declared_bytes(text, signature, ".local"), 8));
     kernel.const_bytes = static_cast<uint32_t>(constants);
@@ -202,45 +204,40 @@ const Code* ModuleText::decode(Function* function, std::string& log) {
   return decode_locked(function, log);
 }
 
+// Decodes one body once.
+bool ModuleText::decode_body(Function& function) {
+  if (function.code != nullptr || function.failed) return !function.failed;
+  std::string message;
+  function.code = decode_function(*this, function, message);
+  function.failed = function.code == nullptr;
+  function.error = message;
+  if (function.failed) return false;
+  function.code->index = static_cast<uint32_t>(codes_.size());
+  codes_.push_back(function.code.get());
+  return true;
+}
+
 const Code* ModuleText::decode_locked(Function* function, std::string& log) {
-  std::vector<Function*> todo{function};
-  std::vector<Function*> seen{function};
   if (prepared_.contains(function)) return function->code.get();
+  std::vector<Function*> found{function};
   bool indirect = false;
-  while (!todo.empty()) {
-    Function* one = todo.back();
-    todo.pop_back();
-    if (one->code == nullptr && !one->failed) {
-      std::string message;
-      one->code = decode_function(*this, *one, message);
-      one->failed = one->code == nullptr;
-      one->error = message;
-      if (one->code != nullptr) {
-        one->code->index = static_cast<uint32_t>(codes_.size());
-        codes_.push_back(one->code.get());
-      }
-    }
-    if (one->failed) {
-      log += one->error;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (!decode_body(*found[i])) {
+      log += found[i]->error;
       return nullptr;
     }
-    std::vector<Function*> next = one->code->callees;
-    if (one->code->calls_indirectly && !indirect) {
-      indirect = true;
-      for (const auto& other : functions_) {
-        const Signature& signature = other->signature;
-        if (!signature.entry && signature.body_begin != std::string_view::npos) {
-          next.push_back(other.get());
-        }
-      }
-    }
-    for (Function* callee : next) {
-      if (std::find(seen.begin(), seen.end(), callee) != seen.end()) continue;
-      seen.push_back(callee);
-      todo.push_back(callee);
+    indirect |= found[i]->code->calls_indirectly;
+    for (Function* callee : found[i]->code->callees) {
+      if (std::find(found.begin(), found.end(), callee) == found.end()) found.push_back(callee);
     }
   }
-  prepared_[function] = true;
+  // Through a pointer any function may be called; one that cannot be decoded faults when it is.
+  for (const auto& other : functions_) {
+    const Signature& signature = other->signature;
+    if (!indirect || signature.entry || signature.body_begin == std::string_view::npos) continue;
+    decode_body(*other);
+  }
+  prepared_.insert(function);
   return function->code.get();
 }
 

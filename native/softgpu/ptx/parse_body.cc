@@ -21,7 +21,7 @@ struct Scope {
   std::vector<RegisterRange> ranges;
   std::unordered_map<std::string_view, uint32_t> registers;
   std::unordered_map<std::string_view, uint32_t> variables;
-  std::unordered_map<std::string_view, uint32_t> labels;  // statement index
+  std::unordered_map<std::string_view, uint32_t> labels;                       // statement index
   std::unordered_map<std::string_view, std::vector<std::string_view>> tables;  // .branchtargets
   std::unordered_map<std::string_view, uint32_t> prototypes;
 };
@@ -38,9 +38,7 @@ std::optional<uint32_t> number_after(std::string_view name, std::string_view pre
   return value;
 }
 
-bool is_special(std::string_view name) {
-  return name.size() > 1 && name[0] == '%';
-}
+bool is_special(std::string_view name) { return name.size() > 1 && name[0] == '%'; }
 
 class BodyParser {
  public:
@@ -379,9 +377,15 @@ class BodyParser {
     out.bits = literal.bits;
     if (negative) {
       switch (literal.kind) {
-        case Literal::Kind::kInteger: out.bits = ~out.bits + 1; break;
-        case Literal::Kind::kSingle: out.bits ^= 0x80000000u; break;
-        case Literal::Kind::kDouble: out.bits ^= uint64_t{1} << 63; break;
+        case Literal::Kind::kInteger:
+          out.bits = ~out.bits + 1;
+          break;
+        case Literal::Kind::kSingle:
+          out.bits ^= 0x80000000u;
+          break;
+        case Literal::Kind::kDouble:
+          out.bits ^= uint64_t{1} << 63;
+          break;
       }
     }
     return true;
@@ -472,7 +476,7 @@ class BodyParser {
   }
 
   template <class Map>
-  const typename Map::mapped_type* find_in_scopes(int from, Map Scope::*map,
+  const typename Map::mapped_type* find_in_scopes(int from, Map Scope::* map,
                                                   std::string_view name) const {
     for (int at = from; at >= 0; at = scopes_[static_cast<size_t>(at)].parent) {
       const Map& here = scopes_[static_cast<size_t>(at)].*map;

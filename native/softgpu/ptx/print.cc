@@ -113,7 +113,8 @@ int format_printf(Warp& w, int lane, uint64_t format, uint64_t arguments, std::s
       out += '%';
     } else if (std::strchr("di", c) != nullptr) {
       spec += wide ? std::string("ll") + c : std::string(1, c);
-      wide ? print_one(spec, next.next<long long>(), out) : print_one(spec, next.next<int32_t>(), out);
+      wide ? print_one(spec, next.next<long long>(), out)
+           : print_one(spec, next.next<int32_t>(), out);
     } else if (std::strchr("uoxX", c) != nullptr) {
       spec += wide ? std::string("ll") + c : std::string(1, c);
       wide ? print_one(spec, next.next<unsigned long long>(), out)

@@ -1,8 +1,9 @@
 // The decoded form of a function: what warps execute.
 //
-// Every operand is a byte offset into the frame's register file or, with kPoolBit, into the function's
-// constant pool: immediates are broadcast there once, so that handlers know registers only. A register
-// is a row of 32 lanes (u16, u32, u64, or two u64 rows for 128 bits); a predicate is one 32-bit mask.
+// Every operand is a byte offset into the frame's register file or, with kPoolBit, into the
+// function's constant pool: immediates are broadcast there once, so that handlers know registers
+// only. A register is a row of 32 lanes (u16, u32, u64, or two u64 rows for 128 bits); a predicate
+// is one 32-bit mask.
 #pragma once
 
 #include <cstddef>

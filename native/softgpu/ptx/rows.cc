@@ -155,10 +155,14 @@ class Liveness {
 uint32_t row_bytes(Type type) {
   if (type == Type::kPred) return 4;
   switch (size_of(type)) {
-    case 16: return 512;
-    case 8: return 256;
-    case 4: return 128;
-    default: return 64;
+    case 16:
+      return 512;
+    case 8:
+      return 256;
+    case 4:
+      return 128;
+    default:
+      return 64;
   }
 }
 

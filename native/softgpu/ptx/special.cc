@@ -9,10 +9,43 @@ namespace vgpu::softgpu::ptx::handlers {
 namespace {
 
 enum class Special : uint32_t {
-  kTidX, kTidY, kTidZ, kNtidX, kNtidY, kNtidZ, kCtaidX, kCtaidY, kCtaidZ, kNctaidX, kNctaidY,
-  kNctaidZ, kLaneId, kWarpId, kNwarpId, kSmId, kNsmId, kGridId, kMaskEq, kMaskLe, kMaskLt, kMaskGe,
-  kMaskGt, kClock, kClockHi, kClock64, kGlobalTimer, kGlobalTimerLo, kGlobalTimerHi, kDynamicShared,
-  kTotalShared, kAggregateShared, kZero, kOne, kClusterCtaRank, kTrue, kReservedShared,
+  kTidX,
+  kTidY,
+  kTidZ,
+  kNtidX,
+  kNtidY,
+  kNtidZ,
+  kCtaidX,
+  kCtaidY,
+  kCtaidZ,
+  kNctaidX,
+  kNctaidY,
+  kNctaidZ,
+  kLaneId,
+  kWarpId,
+  kNwarpId,
+  kSmId,
+  kNsmId,
+  kGridId,
+  kMaskEq,
+  kMaskLe,
+  kMaskLt,
+  kMaskGe,
+  kMaskGt,
+  kClock,
+  kClockHi,
+  kClock64,
+  kGlobalTimer,
+  kGlobalTimerLo,
+  kGlobalTimerHi,
+  kDynamicShared,
+  kTotalShared,
+  kAggregateShared,
+  kZero,
+  kOne,
+  kClusterCtaRank,
+  kTrue,
+  kReservedShared,
 };
 
 struct Entry {
@@ -22,26 +55,56 @@ struct Entry {
 
 const std::unordered_map<std::string_view, Entry>& table() {
   static const std::unordered_map<std::string_view, Entry> kTable = {
-      {"%tid.x", {Special::kTidX, 4}}, {"%tid.y", {Special::kTidY, 4}}, {"%tid.z", {Special::kTidZ, 4}},
-      {"%ntid.x", {Special::kNtidX, 4}}, {"%ntid.y", {Special::kNtidY, 4}}, {"%ntid.z", {Special::kNtidZ, 4}},
-      {"%ctaid.x", {Special::kCtaidX, 4}}, {"%ctaid.y", {Special::kCtaidY, 4}}, {"%ctaid.z", {Special::kCtaidZ, 4}},
-      {"%nctaid.x", {Special::kNctaidX, 4}}, {"%nctaid.y", {Special::kNctaidY, 4}}, {"%nctaid.z", {Special::kNctaidZ, 4}},
-      {"%laneid", {Special::kLaneId, 4}}, {"%warpid", {Special::kWarpId, 4}}, {"%nwarpid", {Special::kNwarpId, 4}},
-      {"%smid", {Special::kSmId, 4}}, {"%nsmid", {Special::kNsmId, 4}}, {"%gridid", {Special::kGridId, 8}},
-      {"%lanemask_eq", {Special::kMaskEq, 4}}, {"%lanemask_le", {Special::kMaskLe, 4}},
-      {"%lanemask_lt", {Special::kMaskLt, 4}}, {"%lanemask_ge", {Special::kMaskGe, 4}},
-      {"%lanemask_gt", {Special::kMaskGt, 4}}, {"%clock", {Special::kClock, 4}},
-      {"%clock_hi", {Special::kClockHi, 4}}, {"%clock64", {Special::kClock64, 8}},
-      {"%globaltimer", {Special::kGlobalTimer, 8}}, {"%globaltimer_lo", {Special::kGlobalTimerLo, 4}},
-      {"%globaltimer_hi", {Special::kGlobalTimerHi, 4}}, {"%dynamic_smem_size", {Special::kDynamicShared, 4}},
-      {"%total_smem_size", {Special::kTotalShared, 4}}, {"%aggr_smem_size", {Special::kAggregateShared, 4}},
-      {"%clusterid.x", {Special::kCtaidX, 4}}, {"%clusterid.y", {Special::kCtaidY, 4}}, {"%clusterid.z", {Special::kCtaidZ, 4}},
-      {"%nclusterid.x", {Special::kNctaidX, 4}}, {"%nclusterid.y", {Special::kNctaidY, 4}}, {"%nclusterid.z", {Special::kNctaidZ, 4}},
-      {"%cluster_ctaid.x", {Special::kZero, 4}}, {"%cluster_ctaid.y", {Special::kZero, 4}}, {"%cluster_ctaid.z", {Special::kZero, 4}},
-      {"%cluster_nctaid.x", {Special::kOne, 4}}, {"%cluster_nctaid.y", {Special::kOne, 4}}, {"%cluster_nctaid.z", {Special::kOne, 4}},
-      {"%cluster_ctarank", {Special::kZero, 4}}, {"%cluster_nctarank", {Special::kOne, 4}},
-      {"%reserved_smem_offset_begin", {Special::kZero, 4}}, {"%reserved_smem_offset_end", {Special::kZero, 4}},
-      {"%reserved_smem_offset_cap", {Special::kZero, 4}}, {"%reserved_smem_offset_0", {Special::kZero, 4}},
+      {"%tid.x", {Special::kTidX, 4}},
+      {"%tid.y", {Special::kTidY, 4}},
+      {"%tid.z", {Special::kTidZ, 4}},
+      {"%ntid.x", {Special::kNtidX, 4}},
+      {"%ntid.y", {Special::kNtidY, 4}},
+      {"%ntid.z", {Special::kNtidZ, 4}},
+      {"%ctaid.x", {Special::kCtaidX, 4}},
+      {"%ctaid.y", {Special::kCtaidY, 4}},
+      {"%ctaid.z", {Special::kCtaidZ, 4}},
+      {"%nctaid.x", {Special::kNctaidX, 4}},
+      {"%nctaid.y", {Special::kNctaidY, 4}},
+      {"%nctaid.z", {Special::kNctaidZ, 4}},
+      {"%laneid", {Special::kLaneId, 4}},
+      {"%warpid", {Special::kWarpId, 4}},
+      {"%nwarpid", {Special::kNwarpId, 4}},
+      {"%smid", {Special::kSmId, 4}},
+      {"%nsmid", {Special::kNsmId, 4}},
+      {"%gridid", {Special::kGridId, 8}},
+      {"%lanemask_eq", {Special::kMaskEq, 4}},
+      {"%lanemask_le", {Special::kMaskLe, 4}},
+      {"%lanemask_lt", {Special::kMaskLt, 4}},
+      {"%lanemask_ge", {Special::kMaskGe, 4}},
+      {"%lanemask_gt", {Special::kMaskGt, 4}},
+      {"%clock", {Special::kClock, 4}},
+      {"%clock_hi", {Special::kClockHi, 4}},
+      {"%clock64", {Special::kClock64, 8}},
+      {"%globaltimer", {Special::kGlobalTimer, 8}},
+      {"%globaltimer_lo", {Special::kGlobalTimerLo, 4}},
+      {"%globaltimer_hi", {Special::kGlobalTimerHi, 4}},
+      {"%dynamic_smem_size", {Special::kDynamicShared, 4}},
+      {"%total_smem_size", {Special::kTotalShared, 4}},
+      {"%aggr_smem_size", {Special::kAggregateShared, 4}},
+      {"%clusterid.x", {Special::kCtaidX, 4}},
+      {"%clusterid.y", {Special::kCtaidY, 4}},
+      {"%clusterid.z", {Special::kCtaidZ, 4}},
+      {"%nclusterid.x", {Special::kNctaidX, 4}},
+      {"%nclusterid.y", {Special::kNctaidY, 4}},
+      {"%nclusterid.z", {Special::kNctaidZ, 4}},
+      {"%cluster_ctaid.x", {Special::kZero, 4}},
+      {"%cluster_ctaid.y", {Special::kZero, 4}},
+      {"%cluster_ctaid.z", {Special::kZero, 4}},
+      {"%cluster_nctaid.x", {Special::kOne, 4}},
+      {"%cluster_nctaid.y", {Special::kOne, 4}},
+      {"%cluster_nctaid.z", {Special::kOne, 4}},
+      {"%cluster_ctarank", {Special::kZero, 4}},
+      {"%cluster_nctarank", {Special::kOne, 4}},
+      {"%reserved_smem_offset_begin", {Special::kZero, 4}},
+      {"%reserved_smem_offset_end", {Special::kZero, 4}},
+      {"%reserved_smem_offset_cap", {Special::kZero, 4}},
+      {"%reserved_smem_offset_0", {Special::kZero, 4}},
       {"%reserved_smem_offset_1", {Special::kZero, 4}}};
   return kTable;
 }
@@ -60,30 +123,55 @@ uint64_t uniform(const Warp& w, Special id) {
   const Launch& launch = *w.run->launch;
   const uint32_t* block = w.block->index;
   switch (id) {
-    case Special::kNtidX: return launch.block.x;
-    case Special::kNtidY: return launch.block.y;
-    case Special::kNtidZ: return launch.block.z;
-    case Special::kCtaidX: return block[0];
-    case Special::kCtaidY: return block[1];
-    case Special::kCtaidZ: return block[2];
-    case Special::kNctaidX: return launch.grid.x;
-    case Special::kNctaidY: return launch.grid.y;
-    case Special::kNctaidZ: return launch.grid.z;
-    case Special::kWarpId: return w.index;
-    case Special::kNwarpId: return 64;
-    case Special::kSmId: return w.block->number % std::max(launch.sm_count, 1u);
-    case Special::kNsmId: return launch.sm_count;
-    case Special::kGridId: return w.run->grid_id;
-    case Special::kClock: return clock() & 0xffffffffu;
-    case Special::kClockHi: return clock() >> 32;
-    case Special::kClock64: return clock();
-    case Special::kGlobalTimer: return nanoseconds();
-    case Special::kGlobalTimerLo: return nanoseconds() & 0xffffffffu;
-    case Special::kGlobalTimerHi: return nanoseconds() >> 32;
-    case Special::kDynamicShared: return launch.dynamic_shared_bytes;
-    case Special::kTotalShared: case Special::kAggregateShared: return w.run->shared_bytes;
-    case Special::kOne: return 1;
-    default: return 0;
+    case Special::kNtidX:
+      return launch.block.x;
+    case Special::kNtidY:
+      return launch.block.y;
+    case Special::kNtidZ:
+      return launch.block.z;
+    case Special::kCtaidX:
+      return block[0];
+    case Special::kCtaidY:
+      return block[1];
+    case Special::kCtaidZ:
+      return block[2];
+    case Special::kNctaidX:
+      return launch.grid.x;
+    case Special::kNctaidY:
+      return launch.grid.y;
+    case Special::kNctaidZ:
+      return launch.grid.z;
+    case Special::kWarpId:
+      return w.index;
+    case Special::kNwarpId:
+      return 64;
+    case Special::kSmId:
+      return w.block->number % std::max(launch.sm_count, 1u);
+    case Special::kNsmId:
+      return launch.sm_count;
+    case Special::kGridId:
+      return w.run->grid_id;
+    case Special::kClock:
+      return clock() & 0xffffffffu;
+    case Special::kClockHi:
+      return clock() >> 32;
+    case Special::kClock64:
+      return clock();
+    case Special::kGlobalTimer:
+      return nanoseconds();
+    case Special::kGlobalTimerLo:
+      return nanoseconds() & 0xffffffffu;
+    case Special::kGlobalTimerHi:
+      return nanoseconds() >> 32;
+    case Special::kDynamicShared:
+      return launch.dynamic_shared_bytes;
+    case Special::kTotalShared:
+    case Special::kAggregateShared:
+      return w.run->shared_bytes;
+    case Special::kOne:
+      return 1;
+    default:
+      return 0;
   }
 }
 
@@ -92,15 +180,24 @@ uint32_t per_lane(const Warp& w, Special id, uint32_t lane) {
   const uint32_t thread = w.index * kLanes + lane;
   const uint32_t bit = 1u << lane;
   switch (id) {
-    case Special::kTidX: return thread % size.x;
-    case Special::kTidY: return thread / size.x % size.y;
-    case Special::kTidZ: return thread / size.x / size.y;
-    case Special::kLaneId: return lane;
-    case Special::kMaskEq: return bit;
-    case Special::kMaskLt: return bit - 1;
-    case Special::kMaskLe: return bit | (bit - 1);
-    case Special::kMaskGe: return ~(bit - 1);
-    default: return ~(bit | (bit - 1));
+    case Special::kTidX:
+      return thread % size.x;
+    case Special::kTidY:
+      return thread / size.x % size.y;
+    case Special::kTidZ:
+      return thread / size.x / size.y;
+    case Special::kLaneId:
+      return lane;
+    case Special::kMaskEq:
+      return bit;
+    case Special::kMaskLt:
+      return bit - 1;
+    case Special::kMaskLe:
+      return bit | (bit - 1);
+    case Special::kMaskGe:
+      return ~(bit - 1);
+    default:
+      return ~(bit | (bit - 1));
   }
 }
 

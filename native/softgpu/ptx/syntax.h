@@ -1,4 +1,5 @@
-// A function body as it stands in the text: statements with resolved registers, variables and labels.
+// A function body as it stands in the text: statements with resolved registers, variables and
+// labels.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ struct LocalVariable {
   Type type = Type::kB8;
   uint64_t size = 0;
   uint64_t align = 1;
-  uint64_t offset = 0;      // within the frame's area of its space
+  uint64_t offset = 0;        // within the frame's area of its space
   uint32_t reg = UINT32_MAX;  // formal .reg parameter: its register
 };
 
@@ -52,7 +53,7 @@ struct Operand {
 };
 
 struct Statement {
-  std::string_view opcode;     // whole, with its modifiers
+  std::string_view opcode;      // whole, with its modifiers
   uint32_t guard = UINT32_MAX;  // predicate register
   bool guard_negated = false;
   std::vector<Operand> operands;

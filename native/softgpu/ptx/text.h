@@ -8,7 +8,8 @@ namespace vgpu::softgpu::ptx {
 
 enum class TokenKind : uint8_t {
   kEnd,
-  kWord,    // identifiers, directives and whole opcodes: `ld.global.v2.L2::128B.b32`, `.reg`, `%tid.x`
+  kWord,    // identifiers, directives and whole opcodes: `ld.global.v2.L2::128B.b32`, `.reg`,
+            // `%tid.x`
   kNumber,  // integer or floating literal, sign excluded
   kString,  // without its quotes
   kPunct,   // one character

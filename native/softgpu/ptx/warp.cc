@@ -40,8 +40,8 @@ void Warp::start(BlockState& owner, uint32_t warp_index, uint32_t lanes_present)
       local = local_storage.get();
     }
   }
-  ready.push_back({run->code->instrs.data(), lanes_present, nullptr, frames.front().get(),
-                   Wait::kNone, 0, 0});
+  ready.push_back(
+      {run->code->instrs.data(), lanes_present, nullptr, frames.front().get(), Wait::kNone, 0, 0});
   mask = 0;
 }
 
@@ -97,8 +97,8 @@ void Warp::free_frame(Frame* gone) {
 // All lanes that a node waits for are there, or gone.
 void Warp::resume(Node* complete) {
   if (complete->expected != 0) {
-    ready.push_back({complete->pc, complete->expected, complete->parent, complete->frame,
-                     Wait::kNone, 0, 0});
+    ready.push_back(
+        {complete->pc, complete->expected, complete->parent, complete->frame, Wait::kNone, 0, 0});
   }
   if (complete->callee != nullptr) free_frame(complete->callee);
   remove(complete);
@@ -127,7 +127,8 @@ bool Warp::try_lanes(size_t at) {
   for (bool grew = true; grew;) {
     grew = false;
     for (const Split& other : waiting) {
-      if (other.wait != Wait::kLanes || other.pc != first.pc || other.frame != first.frame) continue;
+      if (other.wait != Wait::kLanes || other.pc != first.pc || other.frame != first.frame)
+        continue;
       if ((other.mask & ~members) == 0 || (other.mask & named) == 0) continue;
       members |= other.mask;
       named |= other.named;

@@ -1,8 +1,8 @@
 // A warp at run time: 32 lanes in structure-of-arrays rows, held by one or more splits.
 //
-// A split is (pc, mask): lanes that execute together. Lanes that diverge at a branch meet again at its
-// post-dominator, where a Node waits for them; a node gives up waiting when the others spin, so that
-// every lane makes progress. What handlers touch is public and at the front.
+// A split is (pc, mask): lanes that execute together. Lanes that diverge at a branch meet again at
+// its post-dominator, where a Node waits for them; a node gives up waiting when the others spin, so
+// that every lane makes progress. What handlers touch is public and at the front.
 #pragma once
 
 #include <array>
@@ -76,12 +76,12 @@ struct Warp {
   ThreadState* thread = nullptr;
   Frame* frame = nullptr;
   Node* node = nullptr;
-  std::byte* local = nullptr;    // lane l's memory at l * local_stride
+  std::byte* local = nullptr;  // lane l's memory at l * local_stride
   uint32_t local_stride = 0;
-  uint32_t index = 0;            // in the block
-  int32_t fuel = 0;              // until the warp yields; branches back and synchronizing accesses use it
-  uint32_t sync_accesses = 0;    // of this time slice: is it spinning?
-  bool resumed = false;          // the instruction's named lanes are all here
+  uint32_t index = 0;  // in the block
+  int32_t fuel = 0;    // until the warp yields; branches back and synchronizing accesses use it
+  uint32_t sync_accesses = 0;  // of this time slice: is it spinning?
+  bool resumed = false;        // the instruction's named lanes are all here
   Stop stop = Stop::kNone;
   void (*widen)(uint32_t mask, uint32_t* lanes) = nullptr;
   const Instr* since = nullptr;  // first instruction not yet counted

@@ -6,7 +6,8 @@ namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
 
 // [a + imm] in shared memory from [b + e] in global memory; c: a row with the source's size, or 0;
-// list[0]: bytes, list[1]: predicate that ignores the source, or 0; list[2]: source base has 32 bits.
+// list[0]: bytes, list[1]: predicate that ignores the source, or 0; list[2]: source base has 32
+// bits.
 const Instr* copy(Warp& w, const Instr* in) {
   const uint32_t bytes = in->list[0];
   Access to, from;
@@ -22,7 +23,8 @@ const Instr* copy(Warp& w, const Instr* in) {
   if (reading != 0) {
     const uint32_t saved = w.mask;
     w.set_mask(reading);
-    const bool ok = resolve_at<Space::kGlobal>(w, in, in->b, static_cast<int32_t>(in->e), in->list[2] != 0, bytes, false, from);
+    const bool ok = resolve_at<Space::kGlobal>(w, in, in->b, static_cast<int32_t>(in->e),
+                                               in->list[2] != 0, bytes, false, from);
     w.set_mask(saved);
     if (!ok) return nullptr;
   }
@@ -30,7 +32,8 @@ const Instr* copy(Warp& w, const Instr* in) {
     const int i = __builtin_ctz(lanes);
     std::byte value[16] = {};
     const uint32_t size = sizes != nullptr && sizes[i] < bytes ? sizes[i] : bytes;
-    if ((reading >> i & 1) != 0) __builtin_memcpy(value, reinterpret_cast<const void*>(from.at[i]), size);
+    if ((reading >> i & 1) != 0)
+      __builtin_memcpy(value, reinterpret_cast<const void*>(from.at[i]), size);
     __builtin_memcpy(reinterpret_cast<void*>(to.at[i]), value, bytes);
   }
   return in + 1;
@@ -76,19 +79,24 @@ const Instr* mbarrier(Warp& w, const Instr* in) {
         object.phase = 0;
         object.transactions = 0;
         break;
-      case MBarrier::kInvalidate: break;
-      case MBarrier::kArrive: case MBarrier::kArriveDrop:
+      case MBarrier::kInvalidate:
+        break;
+      case MBarrier::kArrive:
+      case MBarrier::kArriveDrop:
         object.pending -= count;
         if (kind == MBarrier::kArriveDrop) object.expected -= count;
         settle(object);
         break;
-      case MBarrier::kArriveExpect: case MBarrier::kArriveDropExpect:
+      case MBarrier::kArriveExpect:
+      case MBarrier::kArriveDropExpect:
         object.transactions += static_cast<int32_t>(count);
         object.pending -= 1;
         if (kind == MBarrier::kArriveDropExpect) object.expected -= 1;
         settle(object);
         break;
-      case MBarrier::kExpect: object.transactions += static_cast<int32_t>(count); break;
+      case MBarrier::kExpect:
+        object.transactions += static_cast<int32_t>(count);
+        break;
       case MBarrier::kComplete:
         object.transactions -= static_cast<int32_t>(count);
         settle(object);
@@ -99,7 +107,8 @@ const Instr* mbarrier(Warp& w, const Instr* in) {
       case MBarrier::kWaitParity:
         truth |= static_cast<uint32_t>((count & 1) != object.phase) << i;
         break;
-      case MBarrier::kPendingCount: break;
+      case MBarrier::kPendingCount:
+        break;
     }
     if ((in->mods & kNoResult) == 0) w.row<uint64_t>(in->d)[i] = phase;
   }
@@ -113,6 +122,8 @@ const Instr* mbarrier(Warp& w, const Instr* in) {
 
 }  // namespace
 
-Handler async(AsyncKind kind) { return kind == AsyncKind::kCopy ? Handler{copy} : Handler{mbarrier}; }
+Handler async(AsyncKind kind) {
+  return kind == AsyncKind::kCopy ? Handler{copy} : Handler{mbarrier};
+}
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES

@@ -1,28 +1,45 @@
-// atom and red (PTX ISA sections 9.7.13.5 to 9.7.13.7). Lanes go one after the other in order; other
-// host threads run other blocks, so global memory needs the host's atomics.
+// atom and red (PTX ISA sections 9.7.13.5 to 9.7.13.7). Lanes go one after the other in order;
+// other host threads run other blocks, so global memory needs the host's atomics.
 #include "softgpu/math/arithmetic.h"
 #include "softgpu/ptx/lanes/access.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
 
-template <class T> struct Bits { using type = T; };
-template <> struct Bits<float> { using type = uint32_t; };
-template <> struct Bits<double> { using type = uint64_t; };
+template <class T>
+struct Bits {
+  using type = T;
+};
+template <>
+struct Bits<float> {
+  using type = uint32_t;
+};
+template <>
+struct Bits<double> {
+  using type = uint64_t;
+};
 
 enum class Half { kF16, kBf16 };
 
 template <Atomic op, class T>
 VGPU_INLINE T combine(T old, T b, T c) {
   switch (op) {
-    case Atomic::kAdd: return static_cast<T>(old + b);
-    case Atomic::kMin: return b < old ? b : old;
-    case Atomic::kMax: return b > old ? b : old;
-    case Atomic::kInc: return old >= b ? T{0} : static_cast<T>(old + 1);
-    case Atomic::kDec: return old == 0 || old > b ? b : static_cast<T>(old - 1);
-    case Atomic::kExch: return b;
-    case Atomic::kCas: return old == b ? c : old;
-    default: break;
+    case Atomic::kAdd:
+      return static_cast<T>(old + b);
+    case Atomic::kMin:
+      return b < old ? b : old;
+    case Atomic::kMax:
+      return b > old ? b : old;
+    case Atomic::kInc:
+      return old >= b ? T{0} : static_cast<T>(old + 1);
+    case Atomic::kDec:
+      return old == 0 || old > b ? b : static_cast<T>(old - 1);
+    case Atomic::kExch:
+      return b;
+    case Atomic::kCas:
+      return old == b ? c : old;
+    default:
+      break;
   }
   if constexpr (static_cast<T>(0.5) == static_cast<T>(0)) {
     if (op == Atomic::kAnd) return old & b;
@@ -39,17 +56,24 @@ VGPU_INLINE T change(uint64_t address, T b, T c) {
   auto* place = reinterpret_cast<B*>(address);
   if constexpr (static_cast<T>(0.5) == static_cast<T>(0)) {
     switch (op) {
-      case Atomic::kAdd: return static_cast<T>(__atomic_fetch_add(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
-      case Atomic::kAnd: return static_cast<T>(__atomic_fetch_and(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
-      case Atomic::kOr: return static_cast<T>(__atomic_fetch_or(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
-      case Atomic::kXor: return static_cast<T>(__atomic_fetch_xor(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
-      case Atomic::kExch: return static_cast<T>(__atomic_exchange_n(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kAdd:
+        return static_cast<T>(__atomic_fetch_add(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kAnd:
+        return static_cast<T>(__atomic_fetch_and(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kOr:
+        return static_cast<T>(__atomic_fetch_or(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kXor:
+        return static_cast<T>(__atomic_fetch_xor(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
+      case Atomic::kExch:
+        return static_cast<T>(__atomic_exchange_n(place, static_cast<B>(b), __ATOMIC_SEQ_CST));
       case Atomic::kCas: {
         B expected = static_cast<B>(b);
-        __atomic_compare_exchange_n(place, &expected, static_cast<B>(c), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+        __atomic_compare_exchange_n(place, &expected, static_cast<B>(c), false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST);
         return static_cast<T>(expected);
       }
-      default: break;
+      default:
+        break;
     }
   }
   B old = __atomic_load_n(place, __ATOMIC_RELAXED);
@@ -59,7 +83,8 @@ VGPU_INLINE T change(uint64_t address, T b, T c) {
     const T next = combine<op, T>(value, b, c);
     B bits;
     __builtin_memcpy(&bits, &next, sizeof(T));
-    if (__atomic_compare_exchange_n(place, &old, bits, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) return value;
+    if (__atomic_compare_exchange_n(place, &old, bits, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+      return value;
   }
 }
 
@@ -110,9 +135,12 @@ const Instr* atom_half(Warp& w, const Instr* in) {
     do {
       next = combine_half<op, bf16>(static_cast<uint16_t>(old), static_cast<uint16_t>(b[i]));
       if constexpr (sizeof(T) == 4) {
-        next |= static_cast<uint32_t>(combine_half<op, bf16>(static_cast<uint16_t>(old >> 16), static_cast<uint16_t>(b[i] >> 16))) << 16;
+        next |= static_cast<uint32_t>(combine_half<op, bf16>(static_cast<uint16_t>(old >> 16),
+                                                             static_cast<uint16_t>(b[i] >> 16)))
+                << 16;
       }
-    } while (!__atomic_compare_exchange_n(place, &old, next, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    } while (
+        !__atomic_compare_exchange_n(place, &old, next, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
     if ((in->mods & kNoResult) == 0) d[i] = old;
   }
   return in + 1;
@@ -154,47 +182,76 @@ const Instr* atom_128(Warp& w, const Instr* in) {
 template <Space space, class T>
 Handler integer_op(Atomic op) {
   switch (op) {
-    case Atomic::kAdd: return atom<space, Atomic::kAdd, T>;
-    case Atomic::kMin: return atom<space, Atomic::kMin, T>;
-    case Atomic::kMax: return atom<space, Atomic::kMax, T>;
-    case Atomic::kInc: return atom<space, Atomic::kInc, T>;
-    case Atomic::kDec: return atom<space, Atomic::kDec, T>;
-    case Atomic::kExch: return atom<space, Atomic::kExch, T>;
-    case Atomic::kCas: return atom<space, Atomic::kCas, T>;
-    case Atomic::kAnd: return atom<space, Atomic::kAnd, T>;
-    case Atomic::kOr: return atom<space, Atomic::kOr, T>;
-    case Atomic::kXor: return atom<space, Atomic::kXor, T>;
+    case Atomic::kAdd:
+      return atom<space, Atomic::kAdd, T>;
+    case Atomic::kMin:
+      return atom<space, Atomic::kMin, T>;
+    case Atomic::kMax:
+      return atom<space, Atomic::kMax, T>;
+    case Atomic::kInc:
+      return atom<space, Atomic::kInc, T>;
+    case Atomic::kDec:
+      return atom<space, Atomic::kDec, T>;
+    case Atomic::kExch:
+      return atom<space, Atomic::kExch, T>;
+    case Atomic::kCas:
+      return atom<space, Atomic::kCas, T>;
+    case Atomic::kAnd:
+      return atom<space, Atomic::kAnd, T>;
+    case Atomic::kOr:
+      return atom<space, Atomic::kOr, T>;
+    case Atomic::kXor:
+      return atom<space, Atomic::kXor, T>;
   }
   return nullptr;
 }
 template <Space space, bool bf16, class T>
 Handler half_op(Atomic op) {
   switch (op) {
-    case Atomic::kAdd: return atom_half<space, Atomic::kAdd, bf16, T>;
-    case Atomic::kMin: return atom_half<space, Atomic::kMin, bf16, T>;
-    case Atomic::kMax: return atom_half<space, Atomic::kMax, bf16, T>;
-    default: return nullptr;
+    case Atomic::kAdd:
+      return atom_half<space, Atomic::kAdd, bf16, T>;
+    case Atomic::kMin:
+      return atom_half<space, Atomic::kMin, bf16, T>;
+    case Atomic::kMax:
+      return atom_half<space, Atomic::kMax, bf16, T>;
+    default:
+      return nullptr;
   }
 }
 
 template <Space space>
 Handler of_type(Atomic op, Type type) {
   switch (type) {
-    case Type::kB16: case Type::kU16: return op == Atomic::kCas ? Handler{atom<space, Atomic::kCas, uint16_t>} : nullptr;
-    case Type::kB32: case Type::kU32: return integer_op<space, uint32_t>(op);
-    case Type::kS32: return integer_op<space, int32_t>(op);
-    case Type::kB64: case Type::kU64: return integer_op<space, uint64_t>(op);
-    case Type::kS64: return integer_op<space, int64_t>(op);
-    case Type::kF32: return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, float>} : nullptr;
-    case Type::kF64: return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, double>} : nullptr;
-    case Type::kF16: return half_op<space, false, uint16_t>(op);
-    case Type::kBF16: return half_op<space, true, uint16_t>(op);
-    case Type::kF16x2: return half_op<space, false, uint32_t>(op);
-    case Type::kBF16x2: return half_op<space, true, uint32_t>(op);
+    case Type::kB16:
+    case Type::kU16:
+      return op == Atomic::kCas ? Handler{atom<space, Atomic::kCas, uint16_t>} : nullptr;
+    case Type::kB32:
+    case Type::kU32:
+      return integer_op<space, uint32_t>(op);
+    case Type::kS32:
+      return integer_op<space, int32_t>(op);
+    case Type::kB64:
+    case Type::kU64:
+      return integer_op<space, uint64_t>(op);
+    case Type::kS64:
+      return integer_op<space, int64_t>(op);
+    case Type::kF32:
+      return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, float>} : nullptr;
+    case Type::kF64:
+      return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, double>} : nullptr;
+    case Type::kF16:
+      return half_op<space, false, uint16_t>(op);
+    case Type::kBF16:
+      return half_op<space, true, uint16_t>(op);
+    case Type::kF16x2:
+      return half_op<space, false, uint32_t>(op);
+    case Type::kBF16x2:
+      return half_op<space, true, uint32_t>(op);
     case Type::kB128:
       if (op == Atomic::kExch) return atom_128<space, Atomic::kExch>;
       return op == Atomic::kCas ? Handler{atom_128<space, Atomic::kCas>} : nullptr;
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -202,10 +259,14 @@ Handler of_type(Atomic op, Type type) {
 
 Handler atomic(Space space, Atomic op, Type type) {
   switch (space) {
-    case Space::kShared: return of_type<Space::kShared>(op, type);
-    case Space::kGlobal: return of_type<Space::kGlobal>(op, type);
-    case Space::kGeneric: return of_type<Space::kGeneric>(op, type);
-    default: return nullptr;
+    case Space::kShared:
+      return of_type<Space::kShared>(op, type);
+    case Space::kGlobal:
+      return of_type<Space::kGlobal>(op, type);
+    case Space::kGeneric:
+      return of_type<Space::kGeneric>(op, type);
+    default:
+      return nullptr;
   }
 }
 

@@ -18,20 +18,38 @@ VGPU_INLINE T operand(T x) {
 template <Compare compare, class T>
 VGPU_INLINE bool holds(T a, T b) {
   switch (compare) {
-    case Compare::kEq: return a == b;
-    case Compare::kNe: return a < b || a > b;
-    case Compare::kLt: case Compare::kLo: return a < b;
-    case Compare::kLe: case Compare::kLs: return a <= b;
-    case Compare::kGt: case Compare::kHi: return a > b;
-    case Compare::kGe: case Compare::kHs: return a >= b;
-    case Compare::kEqu: return !(a < b || a > b);
-    case Compare::kNeu: return a != b;
-    case Compare::kLtu: return !(a >= b);
-    case Compare::kLeu: return !(a > b);
-    case Compare::kGtu: return !(a <= b);
-    case Compare::kGeu: return !(a < b);
-    case Compare::kNum: return a == a && b == b;
-    case Compare::kNan: return a != a || b != b;
+    case Compare::kEq:
+      return a == b;
+    case Compare::kNe:
+      return a < b || a > b;
+    case Compare::kLt:
+    case Compare::kLo:
+      return a < b;
+    case Compare::kLe:
+    case Compare::kLs:
+      return a <= b;
+    case Compare::kGt:
+    case Compare::kHi:
+      return a > b;
+    case Compare::kGe:
+    case Compare::kHs:
+      return a >= b;
+    case Compare::kEqu:
+      return !(a < b || a > b);
+    case Compare::kNeu:
+      return a != b;
+    case Compare::kLtu:
+      return !(a >= b);
+    case Compare::kLeu:
+      return !(a > b);
+    case Compare::kGtu:
+      return !(a <= b);
+    case Compare::kGeu:
+      return !(a < b);
+    case Compare::kNum:
+      return a == a && b == b;
+    case Compare::kNan:
+      return a != a || b != b;
   }
   return false;
 }
@@ -61,28 +79,48 @@ const Instr* setp(Warp& w, const Instr* in) {
 template <class T, bool ftz>
 Handler pick_integer(Compare compare) {
   switch (compare) {
-    case Compare::kEq: return setp<Compare::kEq, T, ftz>;
-    case Compare::kNe: return setp<Compare::kNe, T, ftz>;
-    case Compare::kLt: case Compare::kLo: return setp<Compare::kLt, T, ftz>;
-    case Compare::kLe: case Compare::kLs: return setp<Compare::kLe, T, ftz>;
-    case Compare::kGt: case Compare::kHi: return setp<Compare::kGt, T, ftz>;
-    case Compare::kGe: case Compare::kHs: return setp<Compare::kGe, T, ftz>;
-    default: return nullptr;
+    case Compare::kEq:
+      return setp<Compare::kEq, T, ftz>;
+    case Compare::kNe:
+      return setp<Compare::kNe, T, ftz>;
+    case Compare::kLt:
+    case Compare::kLo:
+      return setp<Compare::kLt, T, ftz>;
+    case Compare::kLe:
+    case Compare::kLs:
+      return setp<Compare::kLe, T, ftz>;
+    case Compare::kGt:
+    case Compare::kHi:
+      return setp<Compare::kGt, T, ftz>;
+    case Compare::kGe:
+    case Compare::kHs:
+      return setp<Compare::kGe, T, ftz>;
+    default:
+      return nullptr;
   }
 }
 
 template <class T, bool ftz>
 Handler pick_floating(Compare compare) {
   switch (compare) {
-    case Compare::kEqu: return setp<Compare::kEqu, T, ftz>;
-    case Compare::kNeu: return setp<Compare::kNeu, T, ftz>;
-    case Compare::kLtu: return setp<Compare::kLtu, T, ftz>;
-    case Compare::kLeu: return setp<Compare::kLeu, T, ftz>;
-    case Compare::kGtu: return setp<Compare::kGtu, T, ftz>;
-    case Compare::kGeu: return setp<Compare::kGeu, T, ftz>;
-    case Compare::kNum: return setp<Compare::kNum, T, ftz>;
-    case Compare::kNan: return setp<Compare::kNan, T, ftz>;
-    default: return pick_integer<T, ftz>(compare);
+    case Compare::kEqu:
+      return setp<Compare::kEqu, T, ftz>;
+    case Compare::kNeu:
+      return setp<Compare::kNeu, T, ftz>;
+    case Compare::kLtu:
+      return setp<Compare::kLtu, T, ftz>;
+    case Compare::kLeu:
+      return setp<Compare::kLeu, T, ftz>;
+    case Compare::kGtu:
+      return setp<Compare::kGtu, T, ftz>;
+    case Compare::kGeu:
+      return setp<Compare::kGeu, T, ftz>;
+    case Compare::kNum:
+      return setp<Compare::kNum, T, ftz>;
+    case Compare::kNan:
+      return setp<Compare::kNan, T, ftz>;
+    default:
+      return pick_integer<T, ftz>(compare);
   }
 }
 
@@ -90,16 +128,30 @@ Handler pick_floating(Compare compare) {
 
 Handler compare(Compare compare, Type type, uint32_t mods) {
   switch (type) {
-    case Type::kB16: case Type::kU16: case Type::kB8: case Type::kU8: return pick_integer<uint16_t, false>(compare);
-    case Type::kS16: return pick_integer<int16_t, false>(compare);
-    case Type::kB32: case Type::kU32: return pick_integer<uint32_t, false>(compare);
-    case Type::kS32: return pick_integer<int32_t, false>(compare);
-    case Type::kB64: case Type::kU64: return pick_integer<uint64_t, false>(compare);
-    case Type::kS64: return pick_integer<int64_t, false>(compare);
+    case Type::kB16:
+    case Type::kU16:
+    case Type::kB8:
+    case Type::kU8:
+      return pick_integer<uint16_t, false>(compare);
+    case Type::kS16:
+      return pick_integer<int16_t, false>(compare);
+    case Type::kB32:
+    case Type::kU32:
+      return pick_integer<uint32_t, false>(compare);
+    case Type::kS32:
+      return pick_integer<int32_t, false>(compare);
+    case Type::kB64:
+    case Type::kU64:
+      return pick_integer<uint64_t, false>(compare);
+    case Type::kS64:
+      return pick_integer<int64_t, false>(compare);
     case Type::kF32:
-      return (mods & kFtz) != 0 ? pick_floating<float, true>(compare) : pick_floating<float, false>(compare);
-    case Type::kF64: return pick_floating<double, false>(compare);
-    default: return nullptr;
+      return (mods & kFtz) != 0 ? pick_floating<float, true>(compare)
+                                : pick_floating<float, false>(compare);
+    case Type::kF64:
+      return pick_floating<double, false>(compare);
+    default:
+      return nullptr;
   }
 }
 

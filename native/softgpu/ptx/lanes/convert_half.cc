@@ -9,14 +9,17 @@ namespace m = math;
 using m::Overflow;
 using m::Rounding;
 
-template <class T> inline constexpr bool kIsFloat = static_cast<T>(0.5) != static_cast<T>(0);
+template <class T>
+inline constexpr bool kIsFloat = static_cast<T>(0.5) != static_cast<T>(0);
 
 template <Rounding R, bool bf16, class S>
 VGPU_INLINE uint16_t narrow_as(S a, bool finite) {
   if constexpr (sizeof(S) == 8 && kIsFloat<S>) {
     return bf16 ? m::f64_to_bf16<R>(a) : m::f64_to_f16<R>(a);
   } else if constexpr (kIsFloat<S>) {
-    if (finite) return bf16 ? m::f32_to_bf16<R, Overflow::kFinite>(a) : m::f32_to_f16<R, Overflow::kFinite>(a);
+    if (finite)
+      return bf16 ? m::f32_to_bf16<R, Overflow::kFinite>(a)
+                  : m::f32_to_f16<R, Overflow::kFinite>(a);
     return bf16 ? m::f32_to_bf16<R>(a) : m::f32_to_f16<R>(a);
   } else {
     return bf16 ? m::integer_to_bf16<R>(a) : m::integer_to_f16<R>(a);
@@ -32,38 +35,63 @@ VGPU_INLINE uint16_t narrow(S a, uint32_t mods) {
   const bool finite = (mods & kSatFinite) != 0;
   uint16_t r;
   switch (mods & kRoundMask) {
-    case kRoundZero: r = narrow_as<Rounding::kZero, bf16>(a, finite); break;
-    case kRoundDown: r = narrow_as<Rounding::kDown, bf16>(a, finite); break;
-    case kRoundUp: r = narrow_as<Rounding::kUp, bf16>(a, finite); break;
-    default: r = narrow_as<Rounding::kNearest, bf16>(a, finite); break;
+    case kRoundZero:
+      r = narrow_as<Rounding::kZero, bf16>(a, finite);
+      break;
+    case kRoundDown:
+      r = narrow_as<Rounding::kDown, bf16>(a, finite);
+      break;
+    case kRoundUp:
+      r = narrow_as<Rounding::kUp, bf16>(a, finite);
+      break;
+    default:
+      r = narrow_as<Rounding::kNearest, bf16>(a, finite);
+      break;
   }
-  if (!kIsFloat<S> && (mods & kSat) != 0) r = bf16 ? m::f32_to_bf16<Rounding::kNearest>(m::saturate(m::bf16_to_f32(r))) : m::f32_to_f16<Rounding::kNearest>(m::saturate(m::f16_to_f32(r)));
+  if (!kIsFloat<S> && (mods & kSat) != 0)
+    r = bf16 ? m::f32_to_bf16<Rounding::kNearest>(m::saturate(m::bf16_to_f32(r)))
+             : m::f32_to_f16<Rounding::kNearest>(m::saturate(m::f16_to_f32(r)));
   return r;
 }
 
-template <bool bf16, class S> struct To16 { VGPU_INLINE uint16_t run(S a, const Instr* in) { return narrow<bf16, S>(a, in->mods); } };
-template <bool bf16> struct To16Plain {
-  VGPU_INLINE uint16_t run(float a, const Instr*) { return bf16 ? m::f32_to_bf16<Rounding::kNearest>(a) : m::f32_to_f16<Rounding::kNearest>(a); }
+template <bool bf16, class S>
+struct To16 {
+  VGPU_INLINE uint16_t run(S a, const Instr* in) { return narrow<bf16, S>(a, in->mods); }
+};
+template <bool bf16>
+struct To16Plain {
+  VGPU_INLINE uint16_t run(float a, const Instr*) {
+    return bf16 ? m::f32_to_bf16<Rounding::kNearest>(a) : m::f32_to_f16<Rounding::kNearest>(a);
+  }
 };
 
 VGPU_INLINE float integral(float x, uint32_t mods) {
   switch (mods & kRoundMask) {
-    case kRoundZero: return m::round_integral<Rounding::kZero>(x);
-    case kRoundDown: return m::round_integral<Rounding::kDown>(x);
-    case kRoundUp: return m::round_integral<Rounding::kUp>(x);
-    default: return m::round_integral<Rounding::kNearest>(x);
+    case kRoundZero:
+      return m::round_integral<Rounding::kZero>(x);
+    case kRoundDown:
+      return m::round_integral<Rounding::kDown>(x);
+    case kRoundUp:
+      return m::round_integral<Rounding::kUp>(x);
+    default:
+      return m::round_integral<Rounding::kNearest>(x);
   }
 }
 
-template <bool bf16, class D> struct From16 {
+template <bool bf16, class D>
+struct From16 {
   VGPU_INLINE D run(uint16_t a, const Instr* in) {
     float x = bf16 ? m::bf16_to_f32(a) : m::f16_to_f32(a);
     if constexpr (!kIsFloat<D>) {
       switch (in->mods & kRoundMask) {
-        case kRoundZero: return m::to_integer<D, Rounding::kZero>(x);
-        case kRoundDown: return m::to_integer<D, Rounding::kDown>(x);
-        case kRoundUp: return m::to_integer<D, Rounding::kUp>(x);
-        default: return m::to_integer<D, Rounding::kNearest>(x);
+        case kRoundZero:
+          return m::to_integer<D, Rounding::kZero>(x);
+        case kRoundDown:
+          return m::to_integer<D, Rounding::kDown>(x);
+        case kRoundUp:
+          return m::to_integer<D, Rounding::kUp>(x);
+        default:
+          return m::to_integer<D, Rounding::kNearest>(x);
       }
     } else {
       if ((in->mods & kRoundInteger) != 0) x = integral(x, in->mods);
@@ -73,10 +101,14 @@ template <bool bf16, class D> struct From16 {
     }
   }
 };
-template <bool bf16> struct From16Plain {
-  VGPU_INLINE float run(uint16_t a, const Instr*) { return bf16 ? m::bf16_to_f32(a) : m::f16_to_f32(a); }
+template <bool bf16>
+struct From16Plain {
+  VGPU_INLINE float run(uint16_t a, const Instr*) {
+    return bf16 ? m::bf16_to_f32(a) : m::f16_to_f32(a);
+  }
 };
-template <bool from_bf16, bool to_bf16> struct Between16 {
+template <bool from_bf16, bool to_bf16>
+struct Between16 {
   VGPU_INLINE uint16_t run(uint16_t a, const Instr* in) {
     float x = from_bf16 ? m::bf16_to_f32(a) : m::f16_to_f32(a);
     uint32_t mods = in->mods;
@@ -91,52 +123,77 @@ struct ToTf32 {
   VGPU_INLINE float run(float a, const Instr* in) {
     float x = (in->mods & kRelu) != 0 ? m::relu(a) : a;
     if ((in->mods & kRoundAway) != 0) return m::f32_to_tf32<Rounding::kAway>(x);
-    return (in->mods & kRoundMask) == kRoundZero ? m::f32_to_tf32<Rounding::kZero>(x) : m::f32_to_tf32<Rounding::kNearest>(x);
+    return (in->mods & kRoundMask) == kRoundZero ? m::f32_to_tf32<Rounding::kZero>(x)
+                                                 : m::f32_to_tf32<Rounding::kNearest>(x);
   }
 };
 
 // Two singles into a pair: a becomes the upper half.
-template <bool bf16> struct Pack {
+template <bool bf16>
+struct Pack {
   VGPU_INLINE uint32_t run(float a, float b, const Instr* in) {
     return static_cast<uint32_t>(narrow<bf16>(a, in->mods)) << 16 | narrow<bf16>(b, in->mods);
   }
 };
-template <bool e5m2> VGPU_INLINE uint32_t to_8(float x, uint32_t mods) {
+template <bool e5m2>
+VGPU_INLINE uint32_t to_8(float x, uint32_t mods) {
   if ((mods & kRelu) != 0) x = m::relu(x);
   return e5m2 ? m::f32_to_e5m2(x) : m::f32_to_e4m3(x);
 }
-template <bool e5m2> struct Pack8 {
-  VGPU_INLINE uint16_t run(float a, float b, const Instr* in) { return static_cast<uint16_t>(to_8<e5m2>(a, in->mods) << 8 | to_8<e5m2>(b, in->mods)); }
-};
-template <bool e5m2, bool bf16> struct Pack8From16 {
-  VGPU_INLINE uint16_t run(uint32_t a, const Instr* in) {
-    const auto low = static_cast<uint16_t>(a), high = static_cast<uint16_t>(a >> 16);
-    return static_cast<uint16_t>(to_8<e5m2>(bf16 ? m::bf16_to_f32(high) : m::f16_to_f32(high), in->mods) << 8 |
-                                 to_8<e5m2>(bf16 ? m::bf16_to_f32(low) : m::f16_to_f32(low), in->mods));
+template <bool e5m2>
+struct Pack8 {
+  VGPU_INLINE uint16_t run(float a, float b, const Instr* in) {
+    return static_cast<uint16_t>(to_8<e5m2>(a, in->mods) << 8 | to_8<e5m2>(b, in->mods));
   }
 };
-template <bool e5m2> struct Unpack8 {
+template <bool e5m2, bool bf16>
+struct Pack8From16 {
+  VGPU_INLINE uint16_t run(uint32_t a, const Instr* in) {
+    const auto low = static_cast<uint16_t>(a), high = static_cast<uint16_t>(a >> 16);
+    return static_cast<uint16_t>(
+        to_8<e5m2>(bf16 ? m::bf16_to_f32(high) : m::f16_to_f32(high), in->mods) << 8 |
+        to_8<e5m2>(bf16 ? m::bf16_to_f32(low) : m::f16_to_f32(low), in->mods));
+  }
+};
+template <bool e5m2>
+struct Unpack8 {
   VGPU_INLINE uint32_t run(uint16_t a, const Instr* in) {
     const uint32_t r = e5m2 ? m::e5m2x2_to_f16x2(a) : m::e4m3x2_to_f16x2(a);
     if ((in->mods & kRelu) == 0) return r;
-    return static_cast<uint32_t>(m::relu_f16(static_cast<uint16_t>(r >> 16))) << 16 | m::relu_f16(static_cast<uint16_t>(r));
+    return static_cast<uint32_t>(m::relu_f16(static_cast<uint16_t>(r >> 16))) << 16 |
+           m::relu_f16(static_cast<uint16_t>(r));
   }
 };
 
 template <class F>
 Handler with_type(Type type, F&& pick) {
   switch (type) {
-    case Type::kU8: case Type::kB8: return pick(uint8_t{});
-    case Type::kS8: return pick(int8_t{});
-    case Type::kU16: case Type::kB16: return pick(uint16_t{});
-    case Type::kS16: return pick(int16_t{});
-    case Type::kU32: case Type::kB32: return pick(uint32_t{});
-    case Type::kS32: return pick(int32_t{});
-    case Type::kU64: case Type::kB64: return pick(uint64_t{});
-    case Type::kS64: return pick(int64_t{});
-    case Type::kF32: return pick(float{});
-    case Type::kF64: return pick(double{});
-    default: return nullptr;
+    case Type::kU8:
+    case Type::kB8:
+      return pick(uint8_t{});
+    case Type::kS8:
+      return pick(int8_t{});
+    case Type::kU16:
+    case Type::kB16:
+      return pick(uint16_t{});
+    case Type::kS16:
+      return pick(int16_t{});
+    case Type::kU32:
+    case Type::kB32:
+      return pick(uint32_t{});
+    case Type::kS32:
+      return pick(int32_t{});
+    case Type::kU64:
+    case Type::kB64:
+      return pick(uint64_t{});
+    case Type::kS64:
+      return pick(int64_t{});
+    case Type::kF32:
+      return pick(float{});
+    case Type::kF64:
+      return pick(double{});
+    default:
+      return nullptr;
   }
 }
 
@@ -159,12 +216,17 @@ Handler convert_half(Type to, Type from, uint32_t mods) {
   if ((mods & kRoundStochastic) != 0) return nullptr;
   if (to == Type::kF16x2 && from == Type::kF32) return binary<Pack<false>, uint32_t, float, float>;
   if (to == Type::kBF16x2 && from == Type::kF32) return binary<Pack<true>, uint32_t, float, float>;
-  if (to == Type::kE4M3x2 && from == Type::kF32) return binary<Pack8<false>, uint16_t, float, float>;
+  if (to == Type::kE4M3x2 && from == Type::kF32)
+    return binary<Pack8<false>, uint16_t, float, float>;
   if (to == Type::kE5M2x2 && from == Type::kF32) return binary<Pack8<true>, uint16_t, float, float>;
-  if (to == Type::kE4M3x2 && from == Type::kF16x2) return unary<Pack8From16<false, false>, uint16_t, uint32_t>;
-  if (to == Type::kE5M2x2 && from == Type::kF16x2) return unary<Pack8From16<true, false>, uint16_t, uint32_t>;
-  if (to == Type::kE4M3x2 && from == Type::kBF16x2) return unary<Pack8From16<false, true>, uint16_t, uint32_t>;
-  if (to == Type::kE5M2x2 && from == Type::kBF16x2) return unary<Pack8From16<true, true>, uint16_t, uint32_t>;
+  if (to == Type::kE4M3x2 && from == Type::kF16x2)
+    return unary<Pack8From16<false, false>, uint16_t, uint32_t>;
+  if (to == Type::kE5M2x2 && from == Type::kF16x2)
+    return unary<Pack8From16<true, false>, uint16_t, uint32_t>;
+  if (to == Type::kE4M3x2 && from == Type::kBF16x2)
+    return unary<Pack8From16<false, true>, uint16_t, uint32_t>;
+  if (to == Type::kE5M2x2 && from == Type::kBF16x2)
+    return unary<Pack8From16<true, true>, uint16_t, uint32_t>;
   if (to == Type::kF16x2 && from == Type::kE4M3x2) return unary<Unpack8<false>, uint32_t, uint16_t>;
   if (to == Type::kF16x2 && from == Type::kE5M2x2) return unary<Unpack8<true>, uint32_t, uint16_t>;
   if (to == Type::kTF32 && from == Type::kF32) return unary<ToTf32, float, float>;

@@ -71,7 +71,9 @@ const Instr* vote(Warp& w, const Instr* in) {
   for (int i = 0; i < kLanes; ++i) {
     const uint32_t group = members[i] & w.mask;
     const bool all = (~yes & group) == 0, any = (yes & group) != 0;
-    const bool r = kind == Exchange::kVoteAll ? all : kind == Exchange::kVoteAny ? any : (all || !any);
+    const bool r = kind == Exchange::kVoteAll   ? all
+                   : kind == Exchange::kVoteAny ? any
+                                                : (all || !any);
     result |= static_cast<uint32_t>(r) << i;
   }
   w.set_predicate(in->d, result);
@@ -131,18 +133,32 @@ const Instr* active_mask(Warp& w, const Instr* in) {
 
 Handler exchange(Exchange kind, uint32_t bytes) {
   switch (kind) {
-    case Exchange::kShflUp: return shuffle<Exchange::kShflUp, uint32_t>;
-    case Exchange::kShflDown: return shuffle<Exchange::kShflDown, uint32_t>;
-    case Exchange::kShflBfly: return shuffle<Exchange::kShflBfly, uint32_t>;
-    case Exchange::kShflIdx: return shuffle<Exchange::kShflIdx, uint32_t>;
-    case Exchange::kVoteAll: return vote<Exchange::kVoteAll>;
-    case Exchange::kVoteAny: return vote<Exchange::kVoteAny>;
-    case Exchange::kVoteUni: return vote<Exchange::kVoteUni>;
-    case Exchange::kVoteBallot: return vote<Exchange::kVoteBallot>;
-    case Exchange::kMatchAny: return bytes == 8 ? match<Exchange::kMatchAny, uint64_t> : match<Exchange::kMatchAny, uint32_t>;
-    case Exchange::kMatchAll: return bytes == 8 ? match<Exchange::kMatchAll, uint64_t> : match<Exchange::kMatchAll, uint32_t>;
-    case Exchange::kElect: return elect;
-    case Exchange::kActiveMask: return active_mask;
+    case Exchange::kShflUp:
+      return shuffle<Exchange::kShflUp, uint32_t>;
+    case Exchange::kShflDown:
+      return shuffle<Exchange::kShflDown, uint32_t>;
+    case Exchange::kShflBfly:
+      return shuffle<Exchange::kShflBfly, uint32_t>;
+    case Exchange::kShflIdx:
+      return shuffle<Exchange::kShflIdx, uint32_t>;
+    case Exchange::kVoteAll:
+      return vote<Exchange::kVoteAll>;
+    case Exchange::kVoteAny:
+      return vote<Exchange::kVoteAny>;
+    case Exchange::kVoteUni:
+      return vote<Exchange::kVoteUni>;
+    case Exchange::kVoteBallot:
+      return vote<Exchange::kVoteBallot>;
+    case Exchange::kMatchAny:
+      return bytes == 8 ? match<Exchange::kMatchAny, uint64_t>
+                        : match<Exchange::kMatchAny, uint32_t>;
+    case Exchange::kMatchAll:
+      return bytes == 8 ? match<Exchange::kMatchAll, uint64_t>
+                        : match<Exchange::kMatchAll, uint32_t>;
+    case Exchange::kElect:
+      return elect;
+    case Exchange::kActiveMask:
+      return active_mask;
   }
   return nullptr;
 }

@@ -4,104 +4,239 @@
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
 
-template <class T> struct Unsigned;
-template <> struct Unsigned<uint8_t> { using type = uint8_t; using wide = uint16_t; };
-template <> struct Unsigned<int8_t> { using type = uint8_t; using wide = int16_t; };
-template <> struct Unsigned<uint16_t> { using type = uint16_t; using wide = uint32_t; };
-template <> struct Unsigned<int16_t> { using type = uint16_t; using wide = int32_t; };
-template <> struct Unsigned<uint32_t> { using type = uint32_t; using wide = uint64_t; };
-template <> struct Unsigned<int32_t> { using type = uint32_t; using wide = int64_t; };
-template <> struct Unsigned<uint64_t> { using type = uint64_t; using wide = unsigned __int128; };
-template <> struct Unsigned<int64_t> { using type = uint64_t; using wide = __int128; };
-template <class T> using U = typename Unsigned<T>::type;
-template <class T> using Wide = typename Unsigned<T>::wide;
-template <class T> inline constexpr int kBits = sizeof(T) * 8;
-template <class T> inline constexpr bool kIsSigned = static_cast<T>(-1) < static_cast<T>(0);
-template <class T> inline constexpr T kLowest = kIsSigned<T> ? static_cast<T>(U<T>{1} << (kBits<T> - 1)) : T{0};
-template <class T> inline constexpr T kHighest = static_cast<T>(~kLowest<T>);
+template <class T>
+struct Unsigned;
+template <>
+struct Unsigned<uint8_t> {
+  using type = uint8_t;
+  using wide = uint16_t;
+};
+template <>
+struct Unsigned<int8_t> {
+  using type = uint8_t;
+  using wide = int16_t;
+};
+template <>
+struct Unsigned<uint16_t> {
+  using type = uint16_t;
+  using wide = uint32_t;
+};
+template <>
+struct Unsigned<int16_t> {
+  using type = uint16_t;
+  using wide = int32_t;
+};
+template <>
+struct Unsigned<uint32_t> {
+  using type = uint32_t;
+  using wide = uint64_t;
+};
+template <>
+struct Unsigned<int32_t> {
+  using type = uint32_t;
+  using wide = int64_t;
+};
+template <>
+struct Unsigned<uint64_t> {
+  using type = uint64_t;
+  using wide = unsigned __int128;
+};
+template <>
+struct Unsigned<int64_t> {
+  using type = uint64_t;
+  using wide = __int128;
+};
+template <class T>
+using U = typename Unsigned<T>::type;
+template <class T>
+using Wide = typename Unsigned<T>::wide;
+template <class T>
+inline constexpr int kBits = sizeof(T) * 8;
+template <class T>
+inline constexpr bool kIsSigned = static_cast<T>(-1) < static_cast<T>(0);
+template <class T>
+inline constexpr T kLowest = kIsSigned<T> ? static_cast<T>(U<T>{1} << (kBits<T> - 1)) : T{0};
+template <class T>
+inline constexpr T kHighest = static_cast<T>(~kLowest<T>);
 
-struct Move { template <class T> VGPU_INLINE T run(T a, const Instr*) { return a; } };
-template <class T> struct Add { VGPU_INLINE T run(T a, T b, const Instr*) { return static_cast<T>(static_cast<U<T>>(a) + static_cast<U<T>>(b)); } };
-template <class T> struct Sub { VGPU_INLINE T run(T a, T b, const Instr*) { return static_cast<T>(static_cast<U<T>>(a) - static_cast<U<T>>(b)); } };
-template <class T> struct AddSat {
+struct Move {
+  template <class T>
+  VGPU_INLINE T run(T a, const Instr*) {
+    return a;
+  }
+};
+template <class T>
+struct Add {
+  VGPU_INLINE T run(T a, T b, const Instr*) {
+    return static_cast<T>(static_cast<U<T>>(a) + static_cast<U<T>>(b));
+  }
+};
+template <class T>
+struct Sub {
+  VGPU_INLINE T run(T a, T b, const Instr*) {
+    return static_cast<T>(static_cast<U<T>>(a) - static_cast<U<T>>(b));
+  }
+};
+template <class T>
+struct AddSat {
   VGPU_INLINE T run(T a, T b, const Instr*) {
     const Wide<T> r = static_cast<Wide<T>>(a) + b;
     return r > kHighest<T> ? kHighest<T> : r < kLowest<T> ? kLowest<T> : static_cast<T>(r);
   }
 };
-template <class T> struct SubSat {
+template <class T>
+struct SubSat {
   VGPU_INLINE T run(T a, T b, const Instr*) {
     const Wide<T> r = static_cast<Wide<T>>(a) - b;
     return r > kHighest<T> ? kHighest<T> : r < kLowest<T> ? kLowest<T> : static_cast<T>(r);
   }
 };
-template <class T> struct MulLo { VGPU_INLINE T run(T a, T b, const Instr*) { return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b)); } };
-template <class T> struct MulHi { VGPU_INLINE T run(T a, T b, const Instr*) { return static_cast<T>((static_cast<Wide<T>>(a) * b) >> kBits<T>); } };
-template <class T> struct MulWide { VGPU_INLINE Wide<T> run(T a, T b, const Instr*) { return static_cast<Wide<T>>(a) * b; } };
-template <class T> struct MadLo { VGPU_INLINE T run(T a, T b, T c, const Instr*) { return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b) + static_cast<uint64_t>(c)); } };
-template <class T> struct MadHi {
+template <class T>
+struct MulLo {
+  VGPU_INLINE T run(T a, T b, const Instr*) {
+    return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+  }
+};
+template <class T>
+struct MulHi {
+  VGPU_INLINE T run(T a, T b, const Instr*) {
+    return static_cast<T>((static_cast<Wide<T>>(a) * b) >> kBits<T>);
+  }
+};
+template <class T>
+struct MulWide {
+  VGPU_INLINE Wide<T> run(T a, T b, const Instr*) { return static_cast<Wide<T>>(a) * b; }
+};
+template <class T>
+struct MadLo {
+  VGPU_INLINE T run(T a, T b, T c, const Instr*) {
+    return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b) +
+                          static_cast<uint64_t>(c));
+  }
+};
+template <class T>
+struct MadHi {
   VGPU_INLINE T run(T a, T b, T c, const Instr* in) {
     return static_cast<T>(static_cast<U<T>>(MulHi<T>::run(a, b, in)) + static_cast<U<T>>(c));
   }
 };
-template <class T> struct MadHiSat {
-  VGPU_INLINE T run(T a, T b, T c, const Instr* in) { return AddSat<T>::run(MulHi<T>::run(a, b, in), c, in); }
-};
-template <class T> struct MadWide {
-  VGPU_INLINE Wide<T> run(T a, T b, Wide<T> c, const Instr*) {
-    return static_cast<Wide<T>>(static_cast<uint64_t>(static_cast<Wide<T>>(a) * b) + static_cast<uint64_t>(c));
+template <class T>
+struct MadHiSat {
+  VGPU_INLINE T run(T a, T b, T c, const Instr* in) {
+    return AddSat<T>::run(MulHi<T>::run(a, b, in), c, in);
   }
 };
-template <class T> struct Mul24Lo {
+template <class T>
+struct MadWide {
+  VGPU_INLINE Wide<T> run(T a, T b, Wide<T> c, const Instr*) {
+    return static_cast<Wide<T>>(static_cast<uint64_t>(static_cast<Wide<T>>(a) * b) +
+                                static_cast<uint64_t>(c));
+  }
+};
+template <class T>
+struct Mul24Lo {
   VGPU_INLINE T run(T a, T b, const Instr*) {
-    const int64_t x = kIsSigned<T> ? static_cast<int32_t>(a << 8) >> 8 : static_cast<int64_t>(a & 0xffffff);
-    const int64_t y = kIsSigned<T> ? static_cast<int32_t>(b << 8) >> 8 : static_cast<int64_t>(b & 0xffffff);
+    const int64_t x =
+        kIsSigned<T> ? static_cast<int32_t>(a << 8) >> 8 : static_cast<int64_t>(a & 0xffffff);
+    const int64_t y =
+        kIsSigned<T> ? static_cast<int32_t>(b << 8) >> 8 : static_cast<int64_t>(b & 0xffffff);
     return static_cast<T>(x * y);
   }
 };
-template <class T> struct Mul24Hi {
+template <class T>
+struct Mul24Hi {
   VGPU_INLINE T run(T a, T b, const Instr*) {
-    const int64_t x = kIsSigned<T> ? static_cast<int32_t>(a << 8) >> 8 : static_cast<int64_t>(a & 0xffffff);
-    const int64_t y = kIsSigned<T> ? static_cast<int32_t>(b << 8) >> 8 : static_cast<int64_t>(b & 0xffffff);
+    const int64_t x =
+        kIsSigned<T> ? static_cast<int32_t>(a << 8) >> 8 : static_cast<int64_t>(a & 0xffffff);
+    const int64_t y =
+        kIsSigned<T> ? static_cast<int32_t>(b << 8) >> 8 : static_cast<int64_t>(b & 0xffffff);
     return static_cast<T>((x * y) >> 16);
   }
 };
-template <class T> struct Mad24Lo { VGPU_INLINE T run(T a, T b, T c, const Instr* in) { return Add<T>::run(Mul24Lo<T>::run(a, b, in), c, in); } };
-template <class T> struct Mad24Hi { VGPU_INLINE T run(T a, T b, T c, const Instr* in) { return Add<T>::run(Mul24Hi<T>::run(a, b, in), c, in); } };
-template <class T> struct Sad {
+template <class T>
+struct Mad24Lo {
+  VGPU_INLINE T run(T a, T b, T c, const Instr* in) {
+    return Add<T>::run(Mul24Lo<T>::run(a, b, in), c, in);
+  }
+};
+template <class T>
+struct Mad24Hi {
+  VGPU_INLINE T run(T a, T b, T c, const Instr* in) {
+    return Add<T>::run(Mul24Hi<T>::run(a, b, in), c, in);
+  }
+};
+template <class T>
+struct Sad {
   VGPU_INLINE T run(T a, T b, T c, const Instr*) {
-    const U<T> difference = a < b ? static_cast<U<T>>(b) - static_cast<U<T>>(a) : static_cast<U<T>>(a) - static_cast<U<T>>(b);
+    const U<T> difference = a < b ? static_cast<U<T>>(b) - static_cast<U<T>>(a)
+                                  : static_cast<U<T>>(a) - static_cast<U<T>>(b);
     return static_cast<T>(difference + static_cast<U<T>>(c));
   }
 };
 // Division by zero is unspecified by PTX; hardware gives all ones, and the dividend as remainder.
-template <class T> struct Div {
+template <class T>
+struct Div {
   VGPU_INLINE T run(T a, T b, const Instr*) {
     if (b == 0) return static_cast<T>(~T{0});
-    if (kIsSigned<T> && b == static_cast<T>(-1)) return static_cast<T>(U<T>{0} - static_cast<U<T>>(a));
+    if (kIsSigned<T> && b == static_cast<T>(-1))
+      return static_cast<T>(U<T>{0} - static_cast<U<T>>(a));
     return static_cast<T>(a / b);
   }
 };
-template <class T> struct Rem {
+template <class T>
+struct Rem {
   VGPU_INLINE T run(T a, T b, const Instr*) {
     if (b == 0) return a;
     if (kIsSigned<T> && b == static_cast<T>(-1)) return 0;
     return static_cast<T>(a % b);
   }
 };
-template <class T> struct Abs { VGPU_INLINE T run(T a, const Instr*) { return a < 0 ? static_cast<T>(U<T>{0} - static_cast<U<T>>(a)) : a; } };
-template <class T> struct Neg { VGPU_INLINE T run(T a, const Instr*) { return static_cast<T>(U<T>{0} - static_cast<U<T>>(a)); } };
-template <class T> struct Min { VGPU_INLINE T run(T a, T b, const Instr*) { return a < b ? a : b; } };
-template <class T> struct Max { VGPU_INLINE T run(T a, T b, const Instr*) { return a > b ? a : b; } };
-template <class T> struct MinRelu { VGPU_INLINE T run(T a, T b, const Instr*) { const T r = a < b ? a : b; return r < 0 ? T{0} : r; } };
-template <class T> struct MaxRelu { VGPU_INLINE T run(T a, T b, const Instr*) { const T r = a > b ? a : b; return r < 0 ? T{0} : r; } };
-template <class T> struct Popc { VGPU_INLINE uint32_t run(T a, const Instr*) { return static_cast<uint32_t>(__builtin_popcountll(a)); } };
-template <class T> struct Clz {
+template <class T>
+struct Abs {
+  VGPU_INLINE T run(T a, const Instr*) {
+    return a < 0 ? static_cast<T>(U<T>{0} - static_cast<U<T>>(a)) : a;
+  }
+};
+template <class T>
+struct Neg {
+  VGPU_INLINE T run(T a, const Instr*) { return static_cast<T>(U<T>{0} - static_cast<U<T>>(a)); }
+};
+template <class T>
+struct Min {
+  VGPU_INLINE T run(T a, T b, const Instr*) { return a < b ? a : b; }
+};
+template <class T>
+struct Max {
+  VGPU_INLINE T run(T a, T b, const Instr*) { return a > b ? a : b; }
+};
+template <class T>
+struct MinRelu {
+  VGPU_INLINE T run(T a, T b, const Instr*) {
+    const T r = a < b ? a : b;
+    return r < 0 ? T{0} : r;
+  }
+};
+template <class T>
+struct MaxRelu {
+  VGPU_INLINE T run(T a, T b, const Instr*) {
+    const T r = a > b ? a : b;
+    return r < 0 ? T{0} : r;
+  }
+};
+template <class T>
+struct Popc {
+  VGPU_INLINE uint32_t run(T a, const Instr*) {
+    return static_cast<uint32_t>(__builtin_popcountll(a));
+  }
+};
+template <class T>
+struct Clz {
   VGPU_INLINE uint32_t run(T a, const Instr*) {
     return a == 0 ? kBits<T> : static_cast<uint32_t>(__builtin_clzll(a)) - (64 - kBits<T>);
   }
 };
-template <class T> struct Bfind {
+template <class T>
+struct Bfind {
   VGPU_INLINE uint32_t run(T a, const Instr* in) {
     const U<T> bits = static_cast<U<T>>(kIsSigned<T> && a < 0 ? ~a : a);
     if (bits == 0) return 0xffffffffu;
@@ -120,7 +255,8 @@ struct Fns {
     return 0xffffffffu;
   }
 };
-template <class T> struct Brev {
+template <class T>
+struct Brev {
   VGPU_INLINE T run(T a, const Instr*) {
     uint64_t v = a;
     v = (v >> 1 & 0x5555555555555555u) | (v & 0x5555555555555555u) << 1;
@@ -130,7 +266,8 @@ template <class T> struct Brev {
     return static_cast<T>(v >> (64 - kBits<T>));
   }
 };
-template <class T> struct Bfe {
+template <class T>
+struct Bfe {
   VGPU_INLINE T run(T a, uint32_t position, uint32_t length, const Instr*) {
     const uint32_t pos = position & 0xff, len = length & 0xff;
     if (len == 0) return 0;
@@ -144,7 +281,8 @@ template <class T> struct Bfe {
     return static_cast<T>(value);
   }
 };
-template <class T> struct Bfi {
+template <class T>
+struct Bfi {
   VGPU_INLINE const Instr* handle(Warp& w, const Instr* in) {
     T* d = w.row<T>(in->d);
     const T* a = w.row<T>(in->a);
@@ -171,7 +309,8 @@ struct Bmsk {
     return ones << pos;
   }
 };
-template <class T> struct Szext {
+template <class T>
+struct Szext {
   VGPU_INLINE T run(T a, uint32_t b, const Instr* in) {
     const uint32_t n = (in->mods & kWrap) != 0 ? b & 31 : b;
     if (n >= 32) return a;
@@ -183,8 +322,10 @@ struct Dp4a {
   VGPU_INLINE uint32_t run(uint32_t a, uint32_t b, uint32_t c, const Instr* in) {
     uint32_t sum = c;
     for (int k = 0; k < 32; k += 8) {
-      const int32_t x = (in->mods & kSignedA) != 0 ? static_cast<int8_t>(a >> k) : static_cast<uint8_t>(a >> k);
-      const int32_t y = (in->mods & kSignedB) != 0 ? static_cast<int8_t>(b >> k) : static_cast<uint8_t>(b >> k);
+      const int32_t x =
+          (in->mods & kSignedA) != 0 ? static_cast<int8_t>(a >> k) : static_cast<uint8_t>(a >> k);
+      const int32_t y =
+          (in->mods & kSignedB) != 0 ? static_cast<int8_t>(b >> k) : static_cast<uint8_t>(b >> k);
       sum += static_cast<uint32_t>(x * y);
     }
     return sum;
@@ -195,18 +336,35 @@ struct Dp2a {
     uint32_t sum = c;
     const int high = (in->mods & kHigh) != 0 ? 16 : 0;
     for (int k = 0; k < 2; ++k) {
-      const int32_t x = (in->mods & kSignedA) != 0 ? static_cast<int16_t>(a >> (16 * k)) : static_cast<uint16_t>(a >> (16 * k));
-      const int32_t y = (in->mods & kSignedB) != 0 ? static_cast<int8_t>(b >> (8 * k + high)) : static_cast<uint8_t>(b >> (8 * k + high));
+      const int32_t x = (in->mods & kSignedA) != 0 ? static_cast<int16_t>(a >> (16 * k))
+                                                   : static_cast<uint16_t>(a >> (16 * k));
+      const int32_t y = (in->mods & kSignedB) != 0 ? static_cast<int8_t>(b >> (8 * k + high))
+                                                   : static_cast<uint8_t>(b >> (8 * k + high));
       sum += static_cast<uint32_t>(x * y);
     }
     return sum;
   }
 };
-template <class T> struct And { VGPU_INLINE T run(T a, T b, const Instr*) { return a & b; } };
-template <class T> struct Or { VGPU_INLINE T run(T a, T b, const Instr*) { return a | b; } };
-template <class T> struct Xor { VGPU_INLINE T run(T a, T b, const Instr*) { return a ^ b; } };
-template <class T> struct Not { VGPU_INLINE T run(T a, const Instr*) { return static_cast<T>(~a); } };
-template <class T> struct Cnot { VGPU_INLINE T run(T a, const Instr*) { return a == 0 ? T{1} : T{0}; } };
+template <class T>
+struct And {
+  VGPU_INLINE T run(T a, T b, const Instr*) { return a & b; }
+};
+template <class T>
+struct Or {
+  VGPU_INLINE T run(T a, T b, const Instr*) { return a | b; }
+};
+template <class T>
+struct Xor {
+  VGPU_INLINE T run(T a, T b, const Instr*) { return a ^ b; }
+};
+template <class T>
+struct Not {
+  VGPU_INLINE T run(T a, const Instr*) { return static_cast<T>(~a); }
+};
+template <class T>
+struct Cnot {
+  VGPU_INLINE T run(T a, const Instr*) { return a == 0 ? T{1} : T{0}; }
+};
 struct Lop3 {
   VGPU_INLINE uint32_t run(uint32_t a, uint32_t b, uint32_t c, const Instr* in) {
     const auto table = static_cast<uint32_t>(in->imm);
@@ -218,10 +376,14 @@ struct Lop3 {
     return r;
   }
 };
-template <class T> struct Shl {
-  VGPU_INLINE T run(T a, uint32_t n, const Instr*) { return n >= kBits<T> ? T{0} : static_cast<T>(a << (n & (kBits<T> - 1))); }
+template <class T>
+struct Shl {
+  VGPU_INLINE T run(T a, uint32_t n, const Instr*) {
+    return n >= kBits<T> ? T{0} : static_cast<T>(a << (n & (kBits<T> - 1)));
+  }
 };
-template <class T> struct Shr {
+template <class T>
+struct Shr {
   VGPU_INLINE T run(T a, uint32_t n, const Instr*) {
     const uint32_t m = n >= kBits<T> ? kBits<T> - 1 : n;
     const T shifted = static_cast<T>(a >> m);
@@ -256,13 +418,15 @@ struct Prmt {
     const uint64_t bytes = (static_cast<uint64_t>(b) << 32) | a;
     const uint32_t n = c & 3;
     switch (in->imm) {
-      case 1: return static_cast<uint32_t>(bytes >> (8 * n));
+      case 1:
+        return static_cast<uint32_t>(bytes >> (8 * n));
       case 2: {
         uint32_t s = 0;
         for (uint32_t k = 0; k < 4; ++k) s |= ((n - k) & 7) << (4 * k);
         return select(bytes, s);
       }
-      case 3: return select(bytes, n * 0x1111);
+      case 3:
+        return select(bytes, n * 0x1111);
       case 4: {
         uint32_t s = 0;
         for (uint32_t k = 0; k < 4; ++k) s |= (k > n ? k : n) << (4 * k);
@@ -273,8 +437,10 @@ struct Prmt {
         for (uint32_t k = 0; k < 4; ++k) s |= (k < n ? k : n) << (4 * k);
         return select(bytes, s);
       }
-      case 6: return select(bytes, (n & 1) != 0 ? 0x3232 : 0x1010);
-      default: return select(bytes, c);
+      case 6:
+        return select(bytes, (n & 1) != 0 ? 0x3232 : 0x1010);
+      default:
+        return select(bytes, c);
     }
   }
 };
@@ -298,18 +464,30 @@ const Instr* selp(Warp& w, const Instr* in) {
 }
 
 template <class T>
-struct SlctInt { VGPU_INLINE T run(T a, T b, int32_t c, const Instr*) { return c >= 0 ? a : b; } };
+struct SlctInt {
+  VGPU_INLINE T run(T a, T b, int32_t c, const Instr*) { return c >= 0 ? a : b; }
+};
 
 const Instr* predicate_logic(Warp& w, const Instr* in) {
   const uint32_t a = w.predicate(in->a);
   const uint32_t b = w.predicate(in->b);
   uint32_t r = a;
   switch (static_cast<Op>(in->imm)) {
-    case Op::kAnd: r = a & b; break;
-    case Op::kOr: r = a | b; break;
-    case Op::kXor: r = a ^ b; break;
-    case Op::kNot: case Op::kCnot: r = ~a; break;
-    default: break;
+    case Op::kAnd:
+      r = a & b;
+      break;
+    case Op::kOr:
+      r = a | b;
+      break;
+    case Op::kXor:
+      r = a ^ b;
+      break;
+    case Op::kNot:
+    case Op::kCnot:
+      r = ~a;
+      break;
+    default:
+      break;
   }
   w.set_predicate(in->d, r);
   return in + 1;
@@ -352,30 +530,54 @@ Handler of_type(Op op, uint32_t mods) {
   const bool saturate = (mods & kSat) != 0;
   const bool relu = (mods & kRelu) != 0;
   switch (op) {
-    case Op::kMov: return unary<Move, S, S>;
-    case Op::kAdd: return saturate ? binary<AddSat<T>, T, T, T> : binary<Add<T>, T, T, T>;
-    case Op::kSub: return saturate ? binary<SubSat<T>, T, T, T> : binary<Sub<T>, T, T, T>;
-    case Op::kMulLo: return binary<MulLo<T>, T, T, T>;
-    case Op::kMulHi: return binary<MulHi<T>, T, T, T>;
-    case Op::kMadLo: return ternary<MadLo<T>, T, T, T, T>;
-    case Op::kMadHi: return saturate ? ternary<MadHiSat<T>, T, T, T, T> : ternary<MadHi<T>, T, T, T, T>;
-    case Op::kSad: return ternary<Sad<T>, T, T, T, T>;
-    case Op::kDiv: return binary<Div<T>, T, T, T>;
-    case Op::kRem: return binary<Rem<T>, T, T, T>;
-    case Op::kAbs: return unary<Abs<T>, T, T>;
-    case Op::kNeg: return unary<Neg<T>, T, T>;
-    case Op::kMin: return relu ? binary<MinRelu<T>, T, T, T> : binary<Min<T>, T, T, T>;
-    case Op::kMax: return relu ? binary<MaxRelu<T>, T, T, T> : binary<Max<T>, T, T, T>;
-    case Op::kAnd: return binary<And<S>, S, S, S>;
-    case Op::kOr: return binary<Or<S>, S, S, S>;
-    case Op::kXor: return binary<Xor<S>, S, S, S>;
-    case Op::kNot: return unary<Not<S>, S, S>;
-    case Op::kCnot: return unary<Cnot<S>, S, S>;
-    case Op::kShl: return binary<Shl<S>, S, S, uint32_t>;
-    case Op::kShr: return binary<Shr<T>, T, T, uint32_t>;
-    case Op::kSelp: return selp<Row<S>>;
-    case Op::kSlct: return ternary<SlctInt<S>, S, S, S, int32_t>;
-    default: return nullptr;
+    case Op::kMov:
+      return unary<Move, S, S>;
+    case Op::kAdd:
+      return saturate ? binary<AddSat<T>, T, T, T> : binary<Add<T>, T, T, T>;
+    case Op::kSub:
+      return saturate ? binary<SubSat<T>, T, T, T> : binary<Sub<T>, T, T, T>;
+    case Op::kMulLo:
+      return binary<MulLo<T>, T, T, T>;
+    case Op::kMulHi:
+      return binary<MulHi<T>, T, T, T>;
+    case Op::kMadLo:
+      return ternary<MadLo<T>, T, T, T, T>;
+    case Op::kMadHi:
+      return saturate ? ternary<MadHiSat<T>, T, T, T, T> : ternary<MadHi<T>, T, T, T, T>;
+    case Op::kSad:
+      return ternary<Sad<T>, T, T, T, T>;
+    case Op::kDiv:
+      return binary<Div<T>, T, T, T>;
+    case Op::kRem:
+      return binary<Rem<T>, T, T, T>;
+    case Op::kAbs:
+      return unary<Abs<T>, T, T>;
+    case Op::kNeg:
+      return unary<Neg<T>, T, T>;
+    case Op::kMin:
+      return relu ? binary<MinRelu<T>, T, T, T> : binary<Min<T>, T, T, T>;
+    case Op::kMax:
+      return relu ? binary<MaxRelu<T>, T, T, T> : binary<Max<T>, T, T, T>;
+    case Op::kAnd:
+      return binary<And<S>, S, S, S>;
+    case Op::kOr:
+      return binary<Or<S>, S, S, S>;
+    case Op::kXor:
+      return binary<Xor<S>, S, S, S>;
+    case Op::kNot:
+      return unary<Not<S>, S, S>;
+    case Op::kCnot:
+      return unary<Cnot<S>, S, S>;
+    case Op::kShl:
+      return binary<Shl<S>, S, S, uint32_t>;
+    case Op::kShr:
+      return binary<Shr<T>, T, T, uint32_t>;
+    case Op::kSelp:
+      return selp<Row<S>>;
+    case Op::kSlct:
+      return ternary<SlctInt<S>, S, S, S, int32_t>;
+    default:
+      return nullptr;
   }
 }
 
@@ -390,37 +592,62 @@ template <class T>
 Handler of_32_and_64(Op op) {
   using S = U<T>;
   switch (op) {
-    case Op::kPopc: return unary<Popc<S>, uint32_t, S>;
-    case Op::kClz: return unary<Clz<S>, uint32_t, S>;
-    case Op::kBfind: return unary<Bfind<T>, uint32_t, T>;
-    case Op::kBrev: return unary<Brev<S>, S, S>;
-    case Op::kBfe: return ternary<Bfe<T>, T, T, uint32_t, uint32_t>;
-    case Op::kBfi: return Bfi<S>::handle;
-    case Op::kAddC: return with_carry<T, Op::kAddC>;
-    case Op::kSubC: return with_carry<T, Op::kSubC>;
-    case Op::kMadCLo: return with_carry<T, Op::kMadCLo>;
-    case Op::kMadCHi: return with_carry<T, Op::kMadCHi>;
-    default: return nullptr;
+    case Op::kPopc:
+      return unary<Popc<S>, uint32_t, S>;
+    case Op::kClz:
+      return unary<Clz<S>, uint32_t, S>;
+    case Op::kBfind:
+      return unary<Bfind<T>, uint32_t, T>;
+    case Op::kBrev:
+      return unary<Brev<S>, S, S>;
+    case Op::kBfe:
+      return ternary<Bfe<T>, T, T, uint32_t, uint32_t>;
+    case Op::kBfi:
+      return Bfi<S>::handle;
+    case Op::kAddC:
+      return with_carry<T, Op::kAddC>;
+    case Op::kSubC:
+      return with_carry<T, Op::kSubC>;
+    case Op::kMadCLo:
+      return with_carry<T, Op::kMadCLo>;
+    case Op::kMadCHi:
+      return with_carry<T, Op::kMadCHi>;
+    default:
+      return nullptr;
   }
 }
 
 template <class T>
 Handler of_32(Op op) {
   switch (op) {
-    case Op::kMul24Lo: return binary<Mul24Lo<T>, T, T, T>;
-    case Op::kMul24Hi: return binary<Mul24Hi<T>, T, T, T>;
-    case Op::kMad24Lo: return ternary<Mad24Lo<T>, T, T, T, T>;
-    case Op::kMad24Hi: return ternary<Mad24Hi<T>, T, T, T, T>;
-    case Op::kFns: return ternary<Fns, uint32_t, uint32_t, uint32_t, int32_t>;
-    case Op::kBmsk: return binary<Bmsk, uint32_t, uint32_t, uint32_t>;
-    case Op::kSzext: return binary<Szext<T>, T, T, uint32_t>;
-    case Op::kDp4a: return ternary<Dp4a, uint32_t, uint32_t, uint32_t, uint32_t>;
-    case Op::kDp2a: return ternary<Dp2a, uint32_t, uint32_t, uint32_t, uint32_t>;
-    case Op::kLop3: return ternary<Lop3, uint32_t, uint32_t, uint32_t, uint32_t>;
-    case Op::kShfL: return ternary<ShfL, uint32_t, uint32_t, uint32_t, uint32_t>;
-    case Op::kShfR: return ternary<ShfR, uint32_t, uint32_t, uint32_t, uint32_t>;
-    case Op::kPrmt: return ternary<Prmt, uint32_t, uint32_t, uint32_t, uint32_t>;
-    default: return nullptr;
+    case Op::kMul24Lo:
+      return binary<Mul24Lo<T>, T, T, T>;
+    case Op::kMul24Hi:
+      return binary<Mul24Hi<T>, T, T, T>;
+    case Op::kMad24Lo:
+      return ternary<Mad24Lo<T>, T, T, T, T>;
+    case Op::kMad24Hi:
+      return ternary<Mad24Hi<T>, T, T, T, T>;
+    case Op::kFns:
+      return ternary<Fns, uint32_t, uint32_t, uint32_t, int32_t>;
+    case Op::kBmsk:
+      return binary<Bmsk, uint32_t, uint32_t, uint32_t>;
+    case Op::kSzext:
+      return binary<Szext<T>, T, T, uint32_t>;
+    case Op::kDp4a:
+      return ternary<Dp4a, uint32_t, uint32_t, uint32_t, uint32_t>;
+    case Op::kDp2a:
+      return ternary<Dp2a, uint32_t, uint32_t, uint32_t, uint32_t>;
+    case Op::kLop3:
+      return ternary<Lop3, uint32_t, uint32_t, uint32_t, uint32_t>;
+    case Op::kShfL:
+      return ternary<ShfL, uint32_t, uint32_t, uint32_t, uint32_t>;
+    case Op::kShfR:
+      return ternary<ShfR, uint32_t, uint32_t, uint32_t, uint32_t>;
+    case Op::kPrmt:
+      return ternary<Prmt, uint32_t, uint32_t, uint32_t, uint32_t>;
+    default:
+      return nullptr;
   }
 }
 
@@ -447,16 +674,30 @@ Handler integer(Op op, Type type, uint32_t mods) {
     return nullptr;
   };
   switch (type) {
-    case Type::kPred: return predicate_logic;
-    case Type::kB8: case Type::kU8: case Type::kS8:
-    case Type::kB16: case Type::kU16: return pick(uint16_t{});
-    case Type::kS16: return pick(int16_t{});
-    case Type::kB32: case Type::kU32: return pick(uint32_t{});
-    case Type::kS32: return pick(int32_t{});
-    case Type::kB64: case Type::kU64: return pick(uint64_t{});
-    case Type::kS64: return pick(int64_t{});
-    case Type::kB128: return op == Op::kMov ? move_128 : nullptr;
-    default: return nullptr;
+    case Type::kPred:
+      return predicate_logic;
+    case Type::kB8:
+    case Type::kU8:
+    case Type::kS8:
+    case Type::kB16:
+    case Type::kU16:
+      return pick(uint16_t{});
+    case Type::kS16:
+      return pick(int16_t{});
+    case Type::kB32:
+    case Type::kU32:
+      return pick(uint32_t{});
+    case Type::kS32:
+      return pick(int32_t{});
+    case Type::kB64:
+    case Type::kU64:
+      return pick(uint64_t{});
+    case Type::kS64:
+      return pick(int64_t{});
+    case Type::kB128:
+      return op == Op::kMov ? move_128 : nullptr;
+    default:
+      return nullptr;
   }
 }
 

@@ -1,9 +1,9 @@
 // The table of instruction handlers, compiled once per instruction set of the host.
 //
-// Sources in lanes/ are built several times with VGPU_LANES naming the variant (portable, avx2), each
-// in a namespace of its own; isa() picks the best that the processor runs. They must not emit inline
-// functions of shared namespaces, or the linker could keep the AVX2 copy for everybody: everything in
-// them is a template or function of the variant's namespace, or always inlined.
+// Sources in lanes/ are built several times with VGPU_LANES naming the variant (portable, avx2),
+// each in a namespace of its own; isa() picks the best that the processor runs. They must not emit
+// inline functions of shared namespaces, or the linker could keep the AVX2 copy for everybody:
+// everything in them is a template or function of the variant's namespace, or always inlined.
 #pragma once
 
 #include "softgpu/ptx/program.h"
@@ -13,19 +13,75 @@
 namespace vgpu::softgpu::ptx {
 
 enum class Op : uint8_t {
-  kMov, kAdd, kSub, kMulLo, kMulHi, kMulWide, kMadLo, kMadHi, kMadWide, kMul24Lo, kMul24Hi, kMad24Lo,
-  kMad24Hi, kSad, kDiv, kRem, kAbs, kNeg, kMin, kMax, kMin3, kMax3, kPopc, kClz, kBfind, kFns, kBrev,
-  kBfe, kBfi, kBmsk, kSzext, kDp4a, kDp2a, kAnd, kOr, kXor, kNot, kCnot, kLop3, kShl, kShr, kShfL, kShfR,
-  kPrmt, kSelp, kSlct, kFma, kRcp, kSqrt, kRsqrt, kSin, kCos, kLg2, kEx2, kTanh, kCopysign, kTestp,
-  kAddC, kSubC, kMadCLo, kMadCHi,
+  kMov,
+  kAdd,
+  kSub,
+  kMulLo,
+  kMulHi,
+  kMulWide,
+  kMadLo,
+  kMadHi,
+  kMadWide,
+  kMul24Lo,
+  kMul24Hi,
+  kMad24Lo,
+  kMad24Hi,
+  kSad,
+  kDiv,
+  kRem,
+  kAbs,
+  kNeg,
+  kMin,
+  kMax,
+  kMin3,
+  kMax3,
+  kPopc,
+  kClz,
+  kBfind,
+  kFns,
+  kBrev,
+  kBfe,
+  kBfi,
+  kBmsk,
+  kSzext,
+  kDp4a,
+  kDp2a,
+  kAnd,
+  kOr,
+  kXor,
+  kNot,
+  kCnot,
+  kLop3,
+  kShl,
+  kShr,
+  kShfL,
+  kShfR,
+  kPrmt,
+  kSelp,
+  kSlct,
+  kFma,
+  kRcp,
+  kSqrt,
+  kRsqrt,
+  kSin,
+  kCos,
+  kLg2,
+  kEx2,
+  kTanh,
+  kCopysign,
+  kTestp,
+  kAddC,
+  kSubC,
+  kMadCLo,
+  kMadCHi,
 };
 
 // Instr::mods of arithmetic.
 inline constexpr uint32_t kFtz = 1u << 0;
 inline constexpr uint32_t kSat = 1u << 1;
 inline constexpr uint32_t kApprox = 1u << 2;
-inline constexpr uint32_t kNan = 1u << 3;       // .NaN of min and max
-inline constexpr uint32_t kXorSign = 1u << 4;   // .xorsign.abs
+inline constexpr uint32_t kNan = 1u << 3;      // .NaN of min and max
+inline constexpr uint32_t kXorSign = 1u << 4;  // .xorsign.abs
 inline constexpr uint32_t kRelu = 1u << 5;
 inline constexpr uint32_t kShiftAmt = 1u << 6;  // bfind.shiftamt
 inline constexpr uint32_t kWrap = 1u << 7;      // shf.wrap, bmsk.wrap
@@ -34,7 +90,7 @@ inline constexpr uint32_t kCarryOut = 1u << 9;
 inline constexpr uint32_t kSubtract = 1u << 10;  // madc of a negated product: reserved
 inline constexpr uint32_t kSignedA = 1u << 11;   // dp4a, dp2a
 inline constexpr uint32_t kSignedB = 1u << 12;
-inline constexpr uint32_t kHigh = 1u << 13;      // dp2a.hi
+inline constexpr uint32_t kHigh = 1u << 13;        // dp2a.hi
 inline constexpr uint32_t kOutOfRange = 1u << 14;  // fma.oob
 // Rounding, two bits: nearest even, zero, minus infinity, plus infinity.
 inline constexpr uint32_t kRoundShift = 16;
@@ -49,8 +105,24 @@ inline constexpr uint32_t kSatFinite = 1u << 20;
 inline constexpr uint32_t kRoundStochastic = 1u << 21;
 
 enum class Compare : uint8_t {
-  kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs,
-  kEqu, kNeu, kLtu, kLeu, kGtu, kGeu, kNum, kNan,
+  kEq,
+  kNe,
+  kLt,
+  kLe,
+  kGt,
+  kGe,
+  kLo,
+  kLs,
+  kHi,
+  kHs,
+  kEqu,
+  kNeu,
+  kLtu,
+  kLeu,
+  kGtu,
+  kGeu,
+  kNum,
+  kNan,
 };
 
 // Instr::mods of loads, stores and other memory accesses.
@@ -59,8 +131,18 @@ inline constexpr uint32_t kAccessSync = 1u << 1;  // volatile, relaxed, acquire,
 inline constexpr uint32_t kAccessFence = 1u << 2;
 
 enum class Exchange : uint8_t {
-  kShflUp, kShflDown, kShflBfly, kShflIdx, kVoteAll, kVoteAny, kVoteUni, kVoteBallot, kMatchAny,
-  kMatchAll, kElect, kActiveMask,
+  kShflUp,
+  kShflDown,
+  kShflBfly,
+  kShflIdx,
+  kVoteAll,
+  kVoteAny,
+  kVoteUni,
+  kVoteBallot,
+  kMatchAny,
+  kMatchAll,
+  kElect,
+  kActiveMask,
 };
 
 enum class Atomic : uint8_t { kAdd, kMin, kMax, kInc, kDec, kExch, kCas, kAnd, kOr, kXor };
@@ -68,8 +150,17 @@ inline constexpr uint32_t kNoResult = 1u << 3;  // red
 
 enum class AsyncKind : uint8_t { kCopy, kBarrier };
 enum class MBarrier : uint8_t {
-  kInit, kInvalidate, kArrive, kArriveDrop, kArriveExpect, kArriveDropExpect, kExpect, kComplete,
-  kWaitToken, kWaitParity, kPendingCount,
+  kInit,
+  kInvalidate,
+  kArrive,
+  kArriveDrop,
+  kArriveExpect,
+  kArriveDropExpect,
+  kExpect,
+  kComplete,
+  kWaitToken,
+  kWaitParity,
+  kPendingCount,
 };
 
 // setp of 16-bit types: the comparison in Instr::mods.

@@ -72,7 +72,8 @@ const Instr* ternary(Warp& w, const Instr* in) {
   const Row<B>* b = w.row<Row<B>>(in->b);
   const Row<C>* c = w.row<Row<C>>(in->c);
   if (w.full) {
-    VGPU_EACH_LANE d[i] = static_cast<D>(F::run(static_cast<A>(a[i]), static_cast<B>(b[i]), static_cast<C>(c[i]), in));
+    VGPU_EACH_LANE d[i] = static_cast<D>(
+        F::run(static_cast<A>(a[i]), static_cast<B>(b[i]), static_cast<C>(c[i]), in));
   } else {
     VGPU_EACH_LANE {
       const Row<D> r = static_cast<D>(

@@ -1,7 +1,8 @@
 // mma, wmma, ldmatrix, stmatrix, movmatrix (PTX ISA section 9.7.14).
+#include "softgpu/ptx/matrix.h"
+
 #include "softgpu/math/wmma.h"
 #include "softgpu/ptx/lanes/access.h"
-#include "softgpu/ptx/matrix.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
@@ -43,7 +44,8 @@ const Instr* mma_float(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const Rows rows(w, info);
-  m::mma_float<kType>({info.m, info.n, info.k}, info.half_c, info.half_d, rows.d, rows.a, rows.b, rows.c);
+  m::mma_float<kType>({info.m, info.n, info.k}, info.half_c, info.half_d, rows.d, rows.a, rows.b,
+                      rows.c);
   return in + 1;
 }
 template <Element kA, Element kB>
@@ -51,7 +53,8 @@ const Instr* mma_float8(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const Rows rows(w, info);
-  m::mma_float8<kA, kB>({info.m, info.n, info.k}, info.half_c, info.half_d, rows.d, rows.a, rows.b, rows.c);
+  m::mma_float8<kA, kB>({info.m, info.n, info.k}, info.half_c, info.half_d, rows.d, rows.a, rows.b,
+                        rows.c);
   return in + 1;
 }
 template <Element kA, Element kB>
@@ -73,7 +76,8 @@ const Instr* mma_884(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const Rows rows(w, info);
-  m::mma_884(!info.a_by_column, !info.b_by_column, info.half_c, info.half_d, rows.d, rows.a, rows.b, rows.c);
+  m::mma_884(!info.a_by_column, !info.b_by_column, info.half_c, info.half_d, rows.d, rows.a, rows.b,
+             rows.c);
   return in + 1;
 }
 const Instr* mma_f64(Warp& w, const Instr* in) {
@@ -88,7 +92,8 @@ const Instr* wmma_float(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const Rows rows(w, info);
-  m::wmma_float<kType>({info.m, info.n, info.k}, info.half_c, info.half_d, info.saturate, rows.d, rows.a, rows.b, rows.c);
+  m::wmma_float<kType>({info.m, info.n, info.k}, info.half_c, info.half_d, info.saturate, rows.d,
+                       rows.a, rows.b, rows.c);
   return in + 1;
 }
 template <Element kType>
@@ -114,18 +119,28 @@ Handler float8_with(Element b) {
 template <Element kA>
 Handler integer_with(Element b) {
   switch (b) {
-    case Element::kS8: if constexpr (m::element_bits(kA) == 8) return mma_integer<kA, Element::kS8>; break;
-    case Element::kU8: if constexpr (m::element_bits(kA) == 8) return mma_integer<kA, Element::kU8>; break;
-    case Element::kS4: if constexpr (m::element_bits(kA) == 4) return mma_integer<kA, Element::kS4>; break;
-    case Element::kU4: if constexpr (m::element_bits(kA) == 4) return mma_integer<kA, Element::kU4>; break;
-    default: break;
+    case Element::kS8:
+      if constexpr (m::element_bits(kA) == 8) return mma_integer<kA, Element::kS8>;
+      break;
+    case Element::kU8:
+      if constexpr (m::element_bits(kA) == 8) return mma_integer<kA, Element::kU8>;
+      break;
+    case Element::kS4:
+      if constexpr (m::element_bits(kA) == 4) return mma_integer<kA, Element::kS4>;
+      break;
+    case Element::kU4:
+      if constexpr (m::element_bits(kA) == 4) return mma_integer<kA, Element::kU4>;
+      break;
+    default:
+      break;
   }
   return nullptr;
 }
 
 // Memory of wmma: one element at a time, every one checked.
 uint64_t base_address(const Warp& w, const Instr* in, int lane) {
-  const uint64_t base = (in->mods & kAddress32) != 0 ? w.row<uint32_t>(in->a)[lane] : w.row<uint64_t>(in->a)[lane];
+  const uint64_t base =
+      (in->mods & kAddress32) != 0 ? w.row<uint32_t>(in->a)[lane] : w.row<uint64_t>(in->a)[lane];
   return base + static_cast<uint64_t>(in->imm);
 }
 
@@ -133,19 +148,27 @@ template <class Word>
 const Instr* wmma_load(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
-  const m::Fragment fragment = m::wmma_fragment(static_cast<m::Role>(info.role), {info.m, info.n, info.k}, static_cast<Element>(info.element_a));
+  const m::Fragment fragment =
+      m::wmma_fragment(static_cast<m::Role>(info.role), {info.m, info.n, info.k},
+                       static_cast<Element>(info.element_a));
   Word* rows[8];
   for (size_t i = 0; i < info.d.size(); ++i) rows[i] = w.row<Word>(info.d[i]);
-  const uint64_t stride = info.stride == 0 ? fragment.default_stride(info.a_by_column) : w.row<uint32_t>(info.stride)[__builtin_ctz(w.mask)];
+  const uint64_t stride = info.stride == 0 ? fragment.default_stride(info.a_by_column)
+                                           : w.row<uint32_t>(info.stride)[__builtin_ctz(w.mask)];
   bool failed = false;
-  m::wmma_load<Word>(fragment, info.a_by_column, stride, rows, [&](uint32_t lane, uint64_t offset, uint32_t bytes) -> Word {
-    if (failed || (w.mask >> lane & 1) == 0) return 0;
-    const uint64_t place = checked_address(w, in, info.space, static_cast<int>(lane), base_address(w, in, static_cast<int>(lane)) + offset, bytes, false);
-    Word value = 0;
-    if (place == 0) failed = true;
-    else __builtin_memcpy(&value, reinterpret_cast<const void*>(place), bytes);
-    return value;
-  });
+  m::wmma_load<Word>(fragment, info.a_by_column, stride, rows,
+                     [&](uint32_t lane, uint64_t offset, uint32_t bytes) -> Word {
+                       if (failed || (w.mask >> lane & 1) == 0) return 0;
+                       const uint64_t place = checked_address(
+                           w, in, info.space, static_cast<int>(lane),
+                           base_address(w, in, static_cast<int>(lane)) + offset, bytes, false);
+                       Word value = 0;
+                       if (place == 0)
+                         failed = true;
+                       else
+                         __builtin_memcpy(&value, reinterpret_cast<const void*>(place), bytes);
+                       return value;
+                     });
   return failed ? nullptr : in + 1;
 }
 
@@ -153,17 +176,24 @@ template <class Word>
 const Instr* wmma_store(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
-  const m::Fragment fragment = m::wmma_fragment(m::Role::kC, {info.m, info.n, info.k}, static_cast<Element>(info.element_a));
+  const m::Fragment fragment =
+      m::wmma_fragment(m::Role::kC, {info.m, info.n, info.k}, static_cast<Element>(info.element_a));
   const Word* rows[8];
   for (size_t i = 0; i < info.d.size(); ++i) rows[i] = w.row<Word>(info.d[i]);
-  const uint64_t stride = info.stride == 0 ? fragment.default_stride(info.a_by_column) : w.row<uint32_t>(info.stride)[__builtin_ctz(w.mask)];
+  const uint64_t stride = info.stride == 0 ? fragment.default_stride(info.a_by_column)
+                                           : w.row<uint32_t>(info.stride)[__builtin_ctz(w.mask)];
   bool failed = false;
-  m::wmma_store<Word>(fragment, info.a_by_column, stride, rows, [&](uint32_t lane, uint64_t offset, uint32_t bytes, Word value) {
-    if (failed || (w.mask >> lane & 1) == 0) return;
-    const uint64_t place = checked_address(w, in, info.space, static_cast<int>(lane), base_address(w, in, static_cast<int>(lane)) + offset, bytes, true);
-    if (place == 0) failed = true;
-    else __builtin_memcpy(reinterpret_cast<void*>(place), &value, bytes);
-  });
+  m::wmma_store<Word>(fragment, info.a_by_column, stride, rows,
+                      [&](uint32_t lane, uint64_t offset, uint32_t bytes, Word value) {
+                        if (failed || (w.mask >> lane & 1) == 0) return;
+                        const uint64_t place = checked_address(
+                            w, in, info.space, static_cast<int>(lane),
+                            base_address(w, in, static_cast<int>(lane)) + offset, bytes, true);
+                        if (place == 0)
+                          failed = true;
+                        else
+                          __builtin_memcpy(reinterpret_cast<void*>(place), &value, bytes);
+                      });
   return failed ? nullptr : in + 1;
 }
 
@@ -187,9 +217,11 @@ const Instr* matrix_rows(Warp& w, const Instr* in) {
     const uint32_t* sources[4];
     for (uint32_t i = 0; i < count; ++i) sources[i] = rows[i];
     m::stmatrix(count, info.transposed, sources, memory);
-    for (uint32_t i = 0; i < 8 * count; ++i) __builtin_memcpy(reinterpret_cast<void*>(access.at[i]), memory[i], 16);
+    for (uint32_t i = 0; i < 8 * count; ++i)
+      __builtin_memcpy(reinterpret_cast<void*>(access.at[i]), memory[i], 16);
   } else {
-    for (uint32_t i = 0; i < 8 * count; ++i) __builtin_memcpy(memory[i], reinterpret_cast<const void*>(access.at[i]), 16);
+    for (uint32_t i = 0; i < 8 * count; ++i)
+      __builtin_memcpy(memory[i], reinterpret_cast<const void*>(access.at[i]), 16);
     m::ldmatrix(count, info.transposed, memory, rows);
   }
   return in + 1;
@@ -203,50 +235,84 @@ const Instr* movmatrix(Warp& w, const Instr* in) {
 
 Element element_of(Type type) {
   switch (type) {
-    case Type::kF16: return Element::kF16;
-    case Type::kBF16: return Element::kBf16;
-    case Type::kTF32: return Element::kTf32;
-    case Type::kF32: return Element::kF32;
-    case Type::kF64: return Element::kF64;
-    case Type::kE4M3: return Element::kE4m3;
-    case Type::kE5M2: return Element::kE5m2;
-    case Type::kS8: return Element::kS8;
-    case Type::kU8: return Element::kU8;
-    case Type::kS4: return Element::kS4;
-    case Type::kU4: return Element::kU4;
-    case Type::kB1: return Element::kB1;
-    default: return Element::kS32;
+    case Type::kF16:
+      return Element::kF16;
+    case Type::kBF16:
+      return Element::kBf16;
+    case Type::kTF32:
+      return Element::kTf32;
+    case Type::kF32:
+      return Element::kF32;
+    case Type::kF64:
+      return Element::kF64;
+    case Type::kE4M3:
+      return Element::kE4m3;
+    case Type::kE5M2:
+      return Element::kE5m2;
+    case Type::kS8:
+      return Element::kS8;
+    case Type::kU8:
+      return Element::kU8;
+    case Type::kS4:
+      return Element::kS4;
+    case Type::kU4:
+      return Element::kU4;
+    case Type::kB1:
+      return Element::kB1;
+    default:
+      return Element::kS32;
   }
 }
 
 Handler mma_of(Type a, Type b, const MatrixInfo& info) {
   const Element eb = element_of(b);
   switch (a) {
-    case Type::kF16: return info.m == 8 ? Handler{mma_884} : Handler{mma_float<Element::kF16>};
-    case Type::kBF16: return mma_float<Element::kBf16>;
-    case Type::kTF32: return mma_float<Element::kTf32>;
-    case Type::kF64: return mma_f64;
-    case Type::kE4M3: return float8_with<Element::kE4m3>(eb);
-    case Type::kE5M2: return float8_with<Element::kE5m2>(eb);
-    case Type::kS8: return integer_with<Element::kS8>(eb);
-    case Type::kU8: return integer_with<Element::kU8>(eb);
-    case Type::kS4: return integer_with<Element::kS4>(eb);
-    case Type::kU4: return integer_with<Element::kU4>(eb);
-    case Type::kB1: return mma_bits;
-    default: return nullptr;
+    case Type::kF16:
+      return info.m == 8 ? Handler{mma_884} : Handler{mma_float<Element::kF16>};
+    case Type::kBF16:
+      return mma_float<Element::kBf16>;
+    case Type::kTF32:
+      return mma_float<Element::kTf32>;
+    case Type::kF64:
+      return mma_f64;
+    case Type::kE4M3:
+      return float8_with<Element::kE4m3>(eb);
+    case Type::kE5M2:
+      return float8_with<Element::kE5m2>(eb);
+    case Type::kS8:
+      return integer_with<Element::kS8>(eb);
+    case Type::kU8:
+      return integer_with<Element::kU8>(eb);
+    case Type::kS4:
+      return integer_with<Element::kS4>(eb);
+    case Type::kU4:
+      return integer_with<Element::kU4>(eb);
+    case Type::kB1:
+      return mma_bits;
+    default:
+      return nullptr;
   }
 }
 Handler wmma_of(Type a) {
   switch (a) {
-    case Type::kF16: return wmma_float<Element::kF16>;
-    case Type::kBF16: return wmma_float<Element::kBf16>;
-    case Type::kTF32: return wmma_float<Element::kTf32>;
-    case Type::kF64: return wmma_f64;
-    case Type::kS8: return wmma_integer<Element::kS8>;
-    case Type::kU8: return wmma_integer<Element::kU8>;
-    case Type::kS4: return wmma_integer<Element::kS4>;
-    case Type::kU4: return wmma_integer<Element::kU4>;
-    default: return nullptr;
+    case Type::kF16:
+      return wmma_float<Element::kF16>;
+    case Type::kBF16:
+      return wmma_float<Element::kBf16>;
+    case Type::kTF32:
+      return wmma_float<Element::kTf32>;
+    case Type::kF64:
+      return wmma_f64;
+    case Type::kS8:
+      return wmma_integer<Element::kS8>;
+    case Type::kU8:
+      return wmma_integer<Element::kU8>;
+    case Type::kS4:
+      return wmma_integer<Element::kS4>;
+    case Type::kU4:
+      return wmma_integer<Element::kU4>;
+    default:
+      return nullptr;
   }
 }
 
@@ -255,13 +321,20 @@ Handler wmma_of(Type a) {
 Handler matrix(MatrixKind kind, Type a, Type b, MatrixInfo& info) {
   info.element_a = static_cast<uint8_t>(element_of(a));
   switch (kind) {
-    case MatrixKind::kMma: return mma_of(a, b, info);
-    case MatrixKind::kWmma: return wmma_of(a);
-    case MatrixKind::kWmmaLoad: return a == Type::kF64 ? Handler{wmma_load<uint64_t>} : Handler{wmma_load<uint32_t>};
-    case MatrixKind::kWmmaStore: return a == Type::kF64 ? Handler{wmma_store<uint64_t>} : Handler{wmma_store<uint32_t>};
-    case MatrixKind::kLoad: return matrix_rows<false>;
-    case MatrixKind::kStore: return matrix_rows<true>;
-    case MatrixKind::kMove: return movmatrix;
+    case MatrixKind::kMma:
+      return mma_of(a, b, info);
+    case MatrixKind::kWmma:
+      return wmma_of(a);
+    case MatrixKind::kWmmaLoad:
+      return a == Type::kF64 ? Handler{wmma_load<uint64_t>} : Handler{wmma_load<uint32_t>};
+    case MatrixKind::kWmmaStore:
+      return a == Type::kF64 ? Handler{wmma_store<uint64_t>} : Handler{wmma_store<uint32_t>};
+    case MatrixKind::kLoad:
+      return matrix_rows<false>;
+    case MatrixKind::kStore:
+      return matrix_rows<true>;
+    case MatrixKind::kMove:
+      return movmatrix;
   }
   return nullptr;
 }

@@ -98,48 +98,74 @@ const Instr* broadcast_parameter(Warp& w, const Instr* in) {
 template <bool is_store, Space space, class T>
 Handler of_count(uint32_t count) {
   switch (count) {
-    case 1: return is_store ? Handler{store<space, T, 1>} : Handler{load<space, T, 1>};
-    case 2: return is_store ? Handler{store<space, T, 2>} : Handler{load<space, T, 2>};
-    case 4: return is_store ? Handler{store<space, T, 4>} : Handler{load<space, T, 4>};
-    case 8: return is_store ? Handler{store<space, T, 8>} : Handler{load<space, T, 8>};
-    default: return nullptr;
+    case 1:
+      return is_store ? Handler{store<space, T, 1>} : Handler{load<space, T, 1>};
+    case 2:
+      return is_store ? Handler{store<space, T, 2>} : Handler{load<space, T, 2>};
+    case 4:
+      return is_store ? Handler{store<space, T, 4>} : Handler{load<space, T, 4>};
+    case 8:
+      return is_store ? Handler{store<space, T, 8>} : Handler{load<space, T, 8>};
+    default:
+      return nullptr;
   }
 }
 
 template <bool is_store, Space space>
 Handler of_bytes(uint32_t bytes, uint32_t count) {
   switch (bytes) {
-    case 1: return of_count<is_store, space, uint8_t>(count);
-    case 2: return of_count<is_store, space, uint16_t>(count);
-    case 4: return of_count<is_store, space, uint32_t>(count);
-    case 8: return of_count<is_store, space, uint64_t>(count);
-    default: return nullptr;
+    case 1:
+      return of_count<is_store, space, uint8_t>(count);
+    case 2:
+      return of_count<is_store, space, uint16_t>(count);
+    case 4:
+      return of_count<is_store, space, uint32_t>(count);
+    case 8:
+      return of_count<is_store, space, uint64_t>(count);
+    default:
+      return nullptr;
   }
 }
 
 template <bool is_store>
 Handler of_space(Space space, uint32_t bytes, uint32_t count) {
   switch (space) {
-    case Space::kGlobal: case Space::kConst: return of_bytes<is_store, Space::kGlobal>(bytes, count);
-    case Space::kGeneric: return of_bytes<is_store, Space::kGeneric>(bytes, count);
-    case Space::kShared: return of_bytes<is_store, Space::kShared>(bytes, count);
-    case Space::kLocal: return of_bytes<is_store, Space::kLocal>(bytes, count);
-    case Space::kParam: return of_bytes<is_store, Space::kParam>(bytes, count);
-    default: return nullptr;
+    case Space::kGlobal:
+    case Space::kConst:
+      return of_bytes<is_store, Space::kGlobal>(bytes, count);
+    case Space::kGeneric:
+      return of_bytes<is_store, Space::kGeneric>(bytes, count);
+    case Space::kShared:
+      return of_bytes<is_store, Space::kShared>(bytes, count);
+    case Space::kLocal:
+      return of_bytes<is_store, Space::kLocal>(bytes, count);
+    case Space::kParam:
+      return of_bytes<is_store, Space::kParam>(bytes, count);
+    default:
+      return nullptr;
   }
 }
 
 }  // namespace
 
-Handler load_from(Space space, uint32_t bytes, uint32_t count) { return of_space<false>(space, bytes, count); }
-Handler store_to(Space space, uint32_t bytes, uint32_t count) { return of_space<true>(space, bytes, count); }
+Handler load_from(Space space, uint32_t bytes, uint32_t count) {
+  return of_space<false>(space, bytes, count);
+}
+Handler store_to(Space space, uint32_t bytes, uint32_t count) {
+  return of_space<true>(space, bytes, count);
+}
 Handler broadcast(uint32_t bytes) {
   switch (bytes) {
-    case 1: return broadcast_parameter<uint8_t>;
-    case 2: return broadcast_parameter<uint16_t>;
-    case 4: return broadcast_parameter<uint32_t>;
-    case 8: return broadcast_parameter<uint64_t>;
-    default: return nullptr;
+    case 1:
+      return broadcast_parameter<uint8_t>;
+    case 2:
+      return broadcast_parameter<uint16_t>;
+    case 4:
+      return broadcast_parameter<uint32_t>;
+    case 8:
+      return broadcast_parameter<uint64_t>;
+    default:
+      return nullptr;
   }
 }
 

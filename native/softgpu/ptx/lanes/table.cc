@@ -45,7 +45,18 @@ Handler any_convert(Type to, Type from, uint32_t mods) {
 }  // namespace
 
 extern const Isa kTable;
-const Isa kTable = {VGPU_NAME_OF(VGPU_LANES), arithmetic, any_compare, any_convert, resize,
-                    broadcast, load_from, store_to, exchange, atomic, matrix, async, widen};
+const Isa kTable = {VGPU_NAME_OF(VGPU_LANES),
+                    arithmetic,
+                    any_compare,
+                    any_convert,
+                    resize,
+                    broadcast,
+                    load_from,
+                    store_to,
+                    exchange,
+                    atomic,
+                    matrix,
+                    async,
+                    widen};
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES
