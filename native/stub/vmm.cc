@@ -13,7 +13,9 @@ bool fill(wire::MemAllocationProps& wire, const CUmemAllocationProp& prop) {
   if (prop.location.type != CU_MEM_LOCATION_TYPE_DEVICE || device == nullptr) return false;
   wire = {};
   wire.type = prop.type;
-  wire.requested_handle_types = prop.requestedHandleTypes;
+  // Exporting is what is not served: torch's expandable segments ask for a handle type and never
+  // use it.
+  wire.requested_handle_types = CU_MEM_HANDLE_TYPE_NONE;
   wire.location_type = prop.location.type;
   wire.location_id = device->worker_ordinal;
   wire.compression = prop.allocFlags.compressionType;
@@ -54,9 +56,6 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size,
   Call call(Opcode::cuMemCreate);
   if (!call.ok()) return call.result();
   if (handle == nullptr || prop == nullptr || size == 0) return CUDA_ERROR_INVALID_VALUE;
-  if (prop->requestedHandleTypes != CU_MEM_HANDLE_TYPE_NONE) {
-    return unsupported("cuMemCreate with shareable handles");
-  }
   wire::MemAllocationProps props;
   if (!fill(props, *prop)) return CUDA_ERROR_INVALID_DEVICE;
   PhysicalMemory* memory = process()->physical.create([&](PhysicalMemory& fresh) {
