@@ -1,44 +1,11 @@
 // Statements of a function body (PTX ISA section 4.3), with scopes, labels and register ranges.
 #include <algorithm>
-#include <charconv>
-#include <optional>
-#include <unordered_map>
 
+#include "softgpu/ptx/scope.h"
 #include "softgpu/ptx/syntax.h"
 
 namespace vgpu::softgpu::ptx {
 namespace {
-
-struct RegisterRange {  // .reg .b32 %r<100>
-  std::string_view prefix;
-  uint32_t first = 0;
-  uint32_t count = 0;
-};
-
-struct Scope {
-  int parent = -1;
-  uint64_t param_end = 0;  // .param variables of scopes that do not nest share their place
-  std::vector<RegisterRange> ranges;
-  std::unordered_map<std::string_view, uint32_t> registers;
-  std::unordered_map<std::string_view, uint32_t> variables;
-  std::unordered_map<std::string_view, uint32_t> labels;                       // statement index
-  std::unordered_map<std::string_view, std::vector<std::string_view>> tables;  // .branchtargets
-  std::unordered_map<std::string_view, uint32_t> prototypes;
-};
-
-constexpr uint32_t kMostRegisters = 4u << 20;  // a fuzzed `<4000000000>` must not allocate
-
-std::optional<uint32_t> number_after(std::string_view name, std::string_view prefix) {
-  if (name.size() <= prefix.size() || name.substr(0, prefix.size()) != prefix) return {};
-  uint32_t value = 0;
-  const char* first = name.data() + prefix.size();
-  const char* last = name.data() + name.size();
-  const auto [end, error] = std::from_chars(first, last, value);
-  if (error != std::errc() || end != last) return {};
-  return value;
-}
-
-bool is_special(std::string_view name) { return name.size() > 1 && name[0] == '%'; }
 
 class BodyParser {
  public:
@@ -537,65 +504,6 @@ class BodyParser {
 };
 
 }  // namespace
-
-uint64_t lay_out(std::vector<LocalVariable>& variables) {
-  uint64_t end = 0;
-  for (LocalVariable& variable : variables) {
-    const uint64_t align = std::max<uint64_t>(variable.align, 1);
-    end = (end + align - 1) / align * align;
-    variable.offset = end;
-    end += variable.size;
-  }
-  return end;
-}
-
-bool parse_formals(Lexer& lexer, std::vector<LocalVariable>& out, SyntaxError& error) {
-  while (!lexer.accept(')')) {
-    LocalVariable variable;
-    bool aligned = false;
-    bool pointer = false;
-    while (lexer.peek().kind == TokenKind::kWord && lexer.peek().text[0] == '.') {
-      const std::string_view word = lexer.take().text.substr(1);
-      if (word == "param") {
-        variable.space = Space::kParam;
-      } else if (word == "reg") {
-        variable.space = Space::kReg;
-      } else if (word == "align") {
-        const uint64_t value = parse_literal(lexer.take().text).bits;
-        if (!pointer) variable.align = value;  // after .ptr it is the pointed-to alignment
-        aligned |= !pointer;
-      } else if (word == "ptr") {
-        pointer = true;
-      } else if (type_of(word) != Type::kNone) {
-        variable.type = type_of(word);
-      } else if (word == "texref" || word == "samplerref" || word == "surfref") {
-        variable.type = Type::kU64;
-      }
-    }
-    variable.name = lexer.take().text;
-    variable.size = size_of(variable.type);
-    if (!aligned) variable.align = std::max<uint64_t>(variable.size, 1);
-    while (lexer.accept('[')) {
-      if (lexer.peek().kind == TokenKind::kNumber) {
-        variable.size *= parse_literal(lexer.take().text).bits;
-      }
-      if (!lexer.accept(']')) {
-        error = {lexer.peek().position, "expected ]"};
-        return false;
-      }
-    }
-    if (variable.align == 0 || variable.align > 65536 || variable.size > (1u << 20)) {
-      error = {lexer.peek().position, "a parameter of absurd size"};
-      return false;
-    }
-    out.push_back(variable);
-    if (!lexer.accept(',') && !lexer.peek().is(')')) {
-      error = {lexer.peek().position, "expected , or ) in a parameter list"};
-      return false;
-    }
-  }
-  return true;
-}
 
 bool parse_body(std::string_view text, const Signature& signature, Body& out, SyntaxError& error) {
   return BodyParser(text, signature, out, error).parse();
