@@ -5,6 +5,7 @@
 #include "stub/call.h"
 #include "stub/capture.h"
 #include "stub/process.h"
+#include "stub/shadow.h"
 
 namespace vgpu::stub {
 
@@ -291,8 +292,10 @@ CUresult cuCtxSynchronize_v2(CUcontext ctx) {
   Call call(Opcode::cuCtxSynchronize, context);
   call.adds_no_work();
   const CUresult result = call.wait();
-  if (result == CUDA_SUCCESS) set_complete(*context, through);
-  return result;
+  if (result != CUDA_SUCCESS) return result;
+  set_complete(*context, through);
+  pull_shadows(&context->legacy);
+  return CUDA_SUCCESS;
 }
 CUresult cuCtxSynchronize() { return api::cuCtxSynchronize_v2(nullptr); }
 
