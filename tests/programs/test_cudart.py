@@ -46,8 +46,11 @@ print("fine")
 
 
 @pytest.fixture(scope="session")
-def wheels(pytestconfig: pytest.Config) -> Path:
-    return Path(pytestconfig.cache.mkdir("cudart"))
+def wheels() -> Path:
+    """Where downloaded runtimes are kept between runs."""
+    directory = native.REPOSITORY / ".cache" / "cudart"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def library(wheels: Path, package: str, version: str) -> Path:
