@@ -37,12 +37,18 @@ CUresult error_of(ptx::FaultKind kind) {
   }
 }
 
-// The heap of device malloc: first fit over one region, made by the first kernel that asks.
+// The heap of device malloc: first fit over one region. The region is there before the first
+// launch, since running blocks keep the memory map that they started with; its pages cost nothing
+// until used.
 class DeviceHeap {
  public:
+  static void prepare(Context& context) {
+    const std::lock_guard lock(mutex());
+    if (context.heap_size == 0) reserve(context);
+  }
   static uint64_t allocate(Context& context, uint64_t size) {
     const std::lock_guard lock(mutex());
-    if (context.heap_size == 0 && !reserve(context)) return 0;
+    if (context.heap_size == 0) return 0;
     auto& blocks = blocks_of(context);
     size = (std::max<uint64_t>(size, 1) + 15) / 16 * 16;
     uint64_t at = context.heap_begin;
@@ -68,16 +74,15 @@ class DeviceHeap {
     static auto* all = new std::map<uint64_t, std::map<uint64_t, uint64_t>>;
     return (*all)[context.heap_begin];
   }
-  static bool reserve(Context& context) {
-    const size_t size = context.limits[CU_LIMIT_MALLOC_HEAP_SIZE];
+  static void reserve(Context& context) {
+    const size_t size = context.limits.at(CU_LIMIT_MALLOC_HEAP_SIZE);
     void* region = mmap(nullptr, size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (region == MAP_FAILED) return false;
+    if (region == MAP_FAILED) return;
     context.heap_begin = reinterpret_cast<uint64_t>(region);
     context.heap_size = size;
     context.device.map.add(context.heap_begin, size);
     blocks_of(context).clear();
-    return true;
   }
 };
 
@@ -207,6 +212,7 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
   const auto start = std::chrono::steady_clock::now();
   if (!state.config.skip_sass) {
     state.launches.fetch_add(1, std::memory_order_relaxed);
+    DeviceHeap::prepare(context);
     ptx::Launch launch;
     launch.instance = &module->instance;
     launch.kernel = kernel.function->index;
