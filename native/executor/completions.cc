@@ -136,10 +136,34 @@ void Completions::reap() {
   }
 }
 
-// Has a thread wait for the first mark; it comes back to the main loop.
+// Sees to it that the first mark is noticed when it is passed: by polling, then by a thread.
 void Completions::wait(const TrackKey& key, Track& track) {
   if (track.waiting || track.marks.empty()) return;
   track.waiting = true;
+  polled_.push_back({key, std::chrono::steady_clock::now() + kPoll});
+}
+
+bool Completions::poll() {
+  if (polled_.empty()) return false;
+  const auto now = std::chrono::steady_clock::now();
+  const std::vector<Polled> polled = std::exchange(polled_, {});
+  for (const Polled& one : polled) {
+    const auto it = tracks_.find(one.key);
+    if (it == tracks_.end() || !it->second.waiting) continue;
+    Track& track = it->second;
+    if (reap(track) || track.marks.empty()) {  // others reap, too
+      waited(one.key);  // the next mark, if it is wanted, gets a moment of its own
+    } else if (now >= one.until) {
+      wait_elsewhere(one.key, track);
+    } else {
+      polled_.push_back(one);
+    }
+  }
+  return !polled_.empty();
+}
+
+// Has a thread wait for the first mark; it comes back to the main loop.
+void Completions::wait_elsewhere(const TrackKey& key, Track& track) {
   const CUevent event = track.marks.front().event;
   if (event == nullptr) {
     inbox_.post([this, key] { waited(key); });

@@ -8,6 +8,7 @@
 
 #include <cuda.h>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -45,6 +46,9 @@ class Completions {
   // Calls `done` of every mark that the device has passed by now. Before any reply that tells the
   // client of completed work, so that the data of earlier copies leaves first.
   void reap();
+  // True while the main loop should look again soon instead of sleeping: most work is short, and a
+  // thread that waits for it costs two wake-ups. After kPoll threads take over.
+  bool poll();
   // The stream is about to be destroyed; its marks stay until the device has passed them.
   void forget_stream(ContextState& context, uint64_t stream, CUstream handle);
   // Everything of the context, with `result`; its events are destroyed.
@@ -53,6 +57,7 @@ class Completions {
   static constexpr uint64_t kMostOutstanding = 512;
   static constexpr uint64_t kResumeAt = 256;
   static constexpr uint64_t kMarkEvery = 128;
+  static constexpr std::chrono::microseconds kPoll{30};
 
  private:
   struct Mark {
@@ -82,6 +87,7 @@ class Completions {
   bool reap(Track& track);
   void pass(Track& track, CUresult result);
   void wait(const TrackKey& key, Track& track);
+  void wait_elsewhere(const TrackKey& key, Track& track);
   void waited(const TrackKey& key);
 
   const DriverTable& driver_;
@@ -90,6 +96,11 @@ class Completions {
   Scheduler* scheduler_ = nullptr;
   std::map<TrackKey, Track> tracks_;
   size_t wanted_ = 0;  // marks with `done`, of all streams
+  struct Polled {
+    TrackKey key;
+    std::chrono::steady_clock::time_point until;
+  };
+  std::vector<Polled> polled_;  // waiting, and no thread yet
 };
 
 }  // namespace vgpu::executor

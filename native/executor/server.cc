@@ -64,9 +64,11 @@ Server::~Server() {
 
 void Server::run() {
   auto last_report = std::chrono::steady_clock::now();
+  bool polling = false;
   while (!ended_) {
-    link_->turn(kTurnMs);
+    link_->turn(polling ? 0 : kTurnMs);
     session_.inbox_.run();
+    polling = session_.completions_.poll();
     if (std::exchange(received_, false) && !ended_) link_->report_idle();
     const auto now = std::chrono::steady_clock::now();
     if (now - last_report < kReportEvery) continue;
