@@ -1,8 +1,8 @@
 // A C++ program against the plain driver API: loads PTX, adds two vectors, checks the sum.
 // Expect "device: ..." and "1048576 sums are right".
 //
-//   g++ -std=c++20 -I "$CUDA_INCLUDE" examples/driver_vector_add.cpp -o vector_add -lcuda -L "$(vgpu libdir)"
-//   vgpu run -- ./vector_add
+//   g++ -std=c++20 -I "$CUDA_INCLUDE" examples/driver_vector_add.cpp -o vector_add -lcuda -L
+//   "$(vgpu libdir)" vgpu run -- ./vector_add
 #include <cuda.h>
 
 #include <cstdio>
@@ -81,7 +81,8 @@ int main() {
   CHECKED(cuMemcpyHtoD(da, a.data(), n * sizeof(float)));
   CHECKED(cuMemcpyHtoD(db, b.data(), n * sizeof(float)));
   void* parameters[] = {&da, &db, &dc, &n};
-  CHECKED(cuLaunchKernel(kernel, (n + 255) / 256, 1, 1, 256, 1, 1, 0, nullptr, parameters, nullptr));
+  CHECKED(
+      cuLaunchKernel(kernel, (n + 255) / 256, 1, 1, 256, 1, 1, 0, nullptr, parameters, nullptr));
   CHECKED(cuMemcpyDtoH(c.data(), dc, n * sizeof(float)));
   for (unsigned i = 0; i < n; ++i) {
     if (c[i] != a[i] + b[i]) {

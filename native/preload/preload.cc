@@ -1,8 +1,8 @@
 // Interposes dlopen() so that a program which opens the CUDA driver by absolute path gets the stub:
 // glibc compares such a path with files, not with the SONAME of what is loaded already.
 //
-// Every other call is forwarded by a jump. dlopen() searches the RUNPATH of its caller, which it knows
-// by its return address: a call from here would make it search ours.
+// Every other call is forwarded by a jump. dlopen() searches the RUNPATH of its caller, which it
+// knows by its return address: a call from here would make it search ours.
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>

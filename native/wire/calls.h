@@ -1,3 +1,4 @@
+// clang-format off: a table, laid out by hand
 // What the payload of each wire call holds, where the rule of the generator does not say it already.
 // Written by the stub's side, read by the executor's. Append-only, like the record layout.
 //

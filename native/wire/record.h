@@ -37,11 +37,11 @@ static_assert(offsetof(RecordHeader, context) == 16 && offsetof(RecordHeader, st
 
 // Answers one record that asked for a reply.
 struct ReplyHeader {
-  uint32_t size;        // header + payload
-  uint32_t call;        // RecordHeader::call
-  int32_t result;       // CUresult
-  uint32_t late_error;  // CUresult of an earlier asynchronous call that failed, 0 if none
-  uint64_t late_call;   // opcode of that earlier call
+  uint32_t size;          // header + payload
+  uint32_t call;          // RecordHeader::call
+  int32_t result;         // CUresult
+  uint32_t late_error;    // CUresult of an earlier asynchronous call that failed, 0 if none
+  uint64_t late_call;     // opcode of that earlier call
   uint64_t bulk_through;  // how many device-to-host transfers the executor had sent in full before
                           // this reply: the caller sees the reply once as many have landed
 };

@@ -44,12 +44,12 @@ void equal(const A& a, const B& b, const char* text, const char* file, int line)
 
 }  // namespace check
 
-#define TEST(name)                                                      \
-  static void test_##name();                                            \
-  static const bool added_##name = check::add(#name, test_##name);      \
+#define TEST(name)                                                 \
+  static void test_##name();                                       \
+  static const bool added_##name = check::add(#name, test_##name); \
   static void test_##name()
-#define CHECK(condition)                                                \
-  do {                                                                  \
+#define CHECK(condition)                                                     \
+  do {                                                                       \
     if (!(condition)) check::fail(__FILE__, __LINE__, "false: " #condition); \
   } while (false)
 #define CHECK_EQ(a, b) check::equal((a), (b), #a " == " #b, __FILE__, __LINE__)

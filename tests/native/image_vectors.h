@@ -18,8 +18,8 @@ inline uint64_t next_random(uint64_t& state) {
   return state;
 }
 inline std::string words(uint64_t state, size_t size) {
-  static constexpr const char* kWords[] = {"ld",  "st",  "add", "mul", "mad", "fma", "setp",
-                                           "bra", "mov", "cvt", "shl", "shr", "and", "or",
+  static constexpr const char* kWords[] = {"ld",  "st",  "add", "mul", "mad",  "fma", "setp",
+                                           "bra", "mov", "cvt", "shl", "shr",  "and", "or",
                                            "xor", "not", "min", "max", "selp", "ret"};
   std::string text;
   while (text.size() < size) {

@@ -58,8 +58,8 @@ struct Driver {
 
 CUresult initialise();  // cuInit
 bool initialised();
-// The process is in exit(): runtimes may be half destroyed, so nothing of theirs is called any more,
-// and what contexts hold is left to the system.
+// The process is in exit(): runtimes may be half destroyed, so nothing of theirs is called any
+// more, and what contexts hold is left to the system.
 bool exiting();
 Driver& driver();  // Requires initialised().
 
