@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,12 @@ def test_injected_libraries_need_only_the_c_library():
         "ld-linux-x86-64.so.2",
     }
     assert needed <= allowed
+
+
+def test_the_coverage_page_is_current(tmp_path):
+    page = tmp_path / "coverage.md"
+    command = [sys.executable, "-m", "vgpu.protocol.codegen", "--coverage", str(page)]
+    command += ["--spec", str(native.REPOSITORY / "protocol" / "spec")]
+    subprocess.run(command, check=True)
+    committed = (native.REPOSITORY / "docs" / "coverage.md").read_text()
+    assert committed == page.read_text(), "docs/coverage.md is old: make generated"
