@@ -57,7 +57,11 @@ def show_statistics(entries: Iterable[dict[str, Any]], console: Console) -> None
     table = Table(title="vgpu statistics", title_justify="left")
     table.add_column("")
     for entry in processes:
-        table.add_column(f"{entry.get('program', '?')} [{entry.get('pid', '?')}]", justify="right")
+        table.add_column(
+            f"{entry.get('program', '?')} [{entry.get('pid', '?')}]",
+            justify="right",
+            overflow="fold",
+        )
     names = [name for name in _TITLES if any(name in entry for entry in processes)]
     names += sorted(
         {name for entry in processes for name in entry} - set(_TITLES) - {"pid", "program"}
