@@ -357,6 +357,27 @@ def test_json_log_and_ready_descriptor(native_files: Path) -> None:
     assert serving["kind"] == "soft"
 
 
+def test_a_log_that_nobody_reads_does_not_hold_the_worker(
+    native_files: Path, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    command = [sys.executable, "-m", "vgpu.worker", "--driver", "soft", "--ready-file", str(ready)]
+    with subprocess.Popen(
+        [*command, "--bind", "tcp://127.0.0.1:0"],
+        env=workers.python_environment(),
+        stderr=subprocess.PIPE,
+    ) as process:
+        eventually(ready.exists)
+        assert process.stderr is not None
+        process.stderr.close()
+        with control_client(ready.read_text().strip()) as client:
+            bound = client.bind(client.attach())
+            assert bound["t"] == "bound"
+        process.terminate()
+        assert process.wait(SECONDS) in (0, 120)  # 120: Python cannot flush at exit
+        assert gone(bound["executor"])
+
+
 def test_the_quota_is_the_memory_that_clients_see(native_files: Path) -> None:
     with (
         workers.worker("--vram-limit", "1Gi") as running,

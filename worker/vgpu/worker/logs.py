@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import Any, Literal
@@ -25,8 +26,19 @@ def _quoted(value: object) -> str:
     return repr(text) if text == "" or any(letter in text for letter in ' "\n=') else text
 
 
-def _logger(*_: Any) -> structlog.PrintLogger:
-    return structlog.PrintLogger(sys.stderr)
+class _StandardError:
+    """Writes lines to standard error; a reader that is gone must not end or hold the worker."""
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = msg
+
+
+def _logger(*_: Any) -> _StandardError:
+    return _StandardError()
 
 
 def configure_logs(form: Literal["text", "json"], level: str) -> None:

@@ -180,10 +180,10 @@ class Supervisor:
         self._stopping.set()
 
     def _on_signal(self, number: int) -> None:
-        _log.info("stopping", signal=signal.Signals(number).name)
         if self._stopping.is_set():
             self._pool.kill()
         self.stop()
+        _log.info("stopping", signal=signal.Signals(number).name)
 
     async def _start_executor(
         self, slot: int, environment: Mapping[str, str], *, warm: bool
