@@ -130,6 +130,18 @@ CUresult freeze(const Graph& graph, std::shared_ptr<Graph>& frozen) {
   return CUDA_SUCCESS;
 }
 
+namespace {
+
+// A launch that was refused: who waits for its events must not wait for ever.
+void abandon_launch(const Graph& graph) {
+  for (const auto& node : graph.nodes) {
+    const auto* record = std::get_if<RecordOperation>(&node->operation);
+    if (record != nullptr && record->completion) record->completion->complete();
+  }
+}
+
+}  // namespace
+
 namespace api {
 namespace {
 
@@ -357,16 +369,21 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
   if (!stream) return CUDA_ERROR_INVALID_HANDLE;
   const auto exec = driver().graph_execs.find(handle);
   if (!exec) return CUDA_ERROR_INVALID_VALUE;
-  const std::lock_guard lock(capture_mutex());
-  std::shared_ptr<Graph> graph = exec->graph;
-  if (stream->capture || has_event_nodes(*graph)) {
-    // Event nodes carry the completion of one launch, so each launch has its copy.
-    std::shared_ptr<Graph> own;
-    if (const CUresult result = freeze(*graph, own)) return result;
-    graph = std::move(own);
-    if (!stream->capture) prepare_launch(*graph);
+  std::shared_ptr<Graph> graph;
+  {
+    const std::lock_guard lock(capture_mutex());
+    graph = exec->graph;
+    if (stream->capture || has_event_nodes(*graph)) {
+      // Event nodes carry the completion of one launch, so each launch has its copy.
+      std::shared_ptr<Graph> own;
+      if (const CUresult result = freeze(*graph, own)) return result;
+      graph = std::move(own);
+      if (!stream->capture) prepare_launch(*graph);
+    }
   }
-  return issue(stream, ChildOperation{std::move(graph)});
+  const CUresult result = issue(stream, ChildOperation{graph});
+  if (result != CUDA_SUCCESS) abandon_launch(*graph);
+  return result;
 }
 
 CUresult cuGraphGetNodes(CUgraph handle, CUgraphNode* nodes, size_t* count) {

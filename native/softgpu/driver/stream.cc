@@ -97,11 +97,13 @@ void Stream::work() {
   for (;;) {
     submitted_changed_.wait(lock, [&] { return !tasks_.empty() || closed_; });
     if (tasks_.empty()) return;
-    const Task task = std::move(tasks_.front());
+    Task task = std::move(tasks_.front());
     tasks_.pop_front();
     lock.unlock();
     for (const Fence& fence : task.after) fence.wait();
     if (task.run && (task.always || context->fault == CUDA_SUCCESS)) task.run();
+    task.run = nullptr;  // may end a graph and call the program: not under the lock
+    task.after.clear();
     lock.lock();
     ++completed_;
     if (task.completion) task.completion->complete();
