@@ -237,7 +237,14 @@ CUresult Call::transmit() {
   if (process_->link()->append(header_, parts)) [[likely]] {
     return CUDA_SUCCESS;
   }
-  return process_->lost();
+  return not_sent();
+}
+
+// The session is lost; or, if it is not, the record was longer than one may be.
+CUresult Call::not_sent() {
+  if (process_->link()->lost()) return process_->lost();
+  log(Level::kWarning, "%s: the arguments take more than %u bytes", info_->name, wire::kMaxRecord);
+  return CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult Call::wait() {
@@ -262,7 +269,7 @@ CUresult Call::blocking_wait() {
 }
 
 CUresult Call::deliver(const transport::Reply& reply) {
-  if (!reply.delivered) return process_->lost();
+  if (!reply.delivered) return not_sent();
   auto result = static_cast<CUresult>(reply.header.result);
   const auto late = static_cast<CUresult>(reply.header.late_error);
   if (late != CUDA_SUCCESS) {

@@ -140,6 +140,7 @@ class Call {
   CUresult announce();
   void mark();
   CUresult transmit();
+  CUresult not_sent();
   CUresult deliver(const transport::Reply& reply);
   CUresult blocking_wait();
   static bool forget(HandleKind kind, uint64_t id);
