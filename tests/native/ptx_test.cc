@@ -375,3 +375,24 @@ TEST(bad_texts_are_refused) {
   CHECK(log.find("bad, line 4: frobnicate.u32") != std::string::npos);
   CHECK(unknown.module()->prepare(1, log));
 }
+
+TEST(shared_addresses_wrap_at_32_bits) {
+  const auto out = run_values(R"(
+    .shared .align 4 .b8 s[128];
+    mov.u32 %r2, s; shl.b32 %r3, %r1, 2; add.u32 %r3, %r3, %r2; sub.u32 %r3, %r3, 4096;
+    st.shared.u32 [%r3+4096], %r1;
+    bar.sync 0;
+    xor.b32 %r4, %r1, 5; shl.b32 %r4, %r4, 2; add.u32 %r4, %r4, %r2; add.u32 %r4, %r4, 64;
+    ld.shared.u32 %r0, [%r4+-64];
+  )");
+  for (uint32_t i = 0; i < 32; ++i) CHECK_EQ(out[i], i ^ 5);
+}
+
+TEST(signed_bytes_fill_their_register) {
+  const auto out = run_values(R"(
+    .shared .align 4 .b8 s[128];
+    mov.u32 %r2, s; add.u32 %r2, %r2, %r1; mov.u16 %h1, 0x80; st.shared.u8 [%r2], %h1;
+    ld.shared.s8 %h2, [%r2]; cvt.s32.s16 %r0, %h2;
+  )");
+  CHECK_EQ(out[3], 0xffffff80u);
+}

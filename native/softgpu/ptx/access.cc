@@ -70,6 +70,8 @@ uint64_t host_pointer(Warp& w, const Instr* in, Space space, int lane, uint64_t 
            address - cached.begin <= cached.last - (bytes - 1) && (cached.writable || !write);
   };
   if (holds()) return address;
+  const uint64_t in_workspace = address - reinterpret_cast<uint64_t>(w.run->workspace);
+  if (in_workspace <= sizeof(w.run->workspace) - bytes) return address;
   for (int attempt = 0; attempt < 2; ++attempt) {
     const Range* range = find_range(*w.thread->snapshot, address, bytes);
     if (range != nullptr && (range->writable || !write)) {

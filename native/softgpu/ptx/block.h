@@ -26,6 +26,9 @@ struct Run {
   uint32_t local_stride = 0;
   uint64_t blocks = 0;
   uint64_t grid_id = 0;
+  // What %envreg1 and %envreg2 point to in a cooperative launch: the grid barrier of CUDA's
+  // cooperative groups.
+  alignas(64) uint64_t workspace[8] = {};
 
   std::atomic<uint64_t> next_block{0};
   std::atomic<bool> stopped{false};

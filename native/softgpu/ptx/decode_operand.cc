@@ -194,7 +194,11 @@ uint32_t Decoder::result(const Operand& operand, Type type) {
   }
   const uint32_t have = lane_bytes(body_.registers[operand.reg]);
   const uint32_t row = rows_.offset[operand.reg];
-  if (have == bytes) return row;
+  if (have == bytes) {
+    // A signed byte fills its 16-bit register.
+    if (type == Type::kS8) pending_.push_back({row, row, 1, have, true});
+    return row;
+  }
   const uint32_t narrow = scratch(bytes * kLanes);
   pending_.push_back(
       {narrow, row, size_of(type) == 1 ? 1 : bytes, have, is_signed(type) && !is_float(type)});

@@ -46,6 +46,8 @@ enum class Special : uint32_t {
   kClusterCtaRank,
   kTrue,
   kReservedShared,
+  kWorkspaceLow,
+  kWorkspaceHigh,
 };
 
 struct Entry {
@@ -168,6 +170,10 @@ uint64_t uniform(const Warp& w, Special id) {
     case Special::kTotalShared:
     case Special::kAggregateShared:
       return w.run->shared_bytes;
+    case Special::kWorkspaceLow:
+      return launch.cooperative ? reinterpret_cast<uint64_t>(w.run->workspace) & 0xffffffffu : 0;
+    case Special::kWorkspaceHigh:
+      return launch.cooperative ? reinterpret_cast<uint64_t>(w.run->workspace) >> 32 : 0;
     case Special::kOne:
       return 1;
     default:
@@ -235,7 +241,10 @@ Handler special(std::string_view name, uint32_t& id, uint32_t& bytes) {
   const auto found = table().find(name);
   if (found == table().end()) {
     if (!name.starts_with("%envreg")) return nullptr;
-    id = static_cast<uint32_t>(Special::kZero);
+    const Special which = name == "%envreg1"   ? Special::kWorkspaceHigh
+                          : name == "%envreg2" ? Special::kWorkspaceLow
+                                               : Special::kZero;
+    id = static_cast<uint32_t>(which);
     bytes = 4;
     return read_uniform;
   }

@@ -36,8 +36,9 @@ VGPU_INLINE bool resolve_at(Warp& w, const Instr* in, uint32_t base_row, int64_t
                             bool narrow, uint32_t bytes, bool write, Access& out) {
   const auto imm = static_cast<uint64_t>(offset);
   if (narrow) {
+    // 32-bit addresses wrap: compilers put large negative numbers into registers.
     const uint32_t* a = w.row<uint32_t>(base_row);
-    VGPU_EACH_LANE out.at[i] = a[i] + imm;
+    VGPU_EACH_LANE out.at[i] = a[i] + static_cast<uint32_t>(imm);
   } else {
     const uint64_t* a = w.row<uint64_t>(base_row);
     VGPU_EACH_LANE out.at[i] = a[i] + imm;

@@ -139,9 +139,9 @@ Handler integer_with(Element b) {
 
 // Memory of wmma: one element at a time, every one checked.
 uint64_t base_address(const Warp& w, const Instr* in, int lane) {
-  const uint64_t base =
-      (in->mods & kAddress32) != 0 ? w.row<uint32_t>(in->a)[lane] : w.row<uint64_t>(in->a)[lane];
-  return base + static_cast<uint64_t>(in->imm);
+  const auto imm = static_cast<uint64_t>(in->imm);
+  if ((in->mods & kAddress32) == 0) return w.row<uint64_t>(in->a)[lane] + imm;
+  return static_cast<uint32_t>(w.row<uint32_t>(in->a)[lane] + imm);
 }
 
 template <class Word>
