@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 TREE   := build/py3-none-linux_x86_64
+# cuda.h 13 lives outside site-packages: CuPy for CUDA 12 would take its other headers for its own.
+export VGPU_CUDA_HEADERS := $(CURDIR)/.venv/headers
 SOURCES := pyproject.toml $(shell find native protocol client worker tests/native -type f -not -name '*.pyc')
 CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h' -o -name '*.cpp')
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
@@ -15,7 +17,8 @@ help: ## this list
 
 .venv/requirements: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(PIP) install cmake ninja "scikit-build-core>=0.11" nvidia-cuda-runtime==13.0.96 "pyzmq>=27"
+	$(PIP) install cmake ninja "scikit-build-core>=0.11" "pyzmq>=27"
+	$(PIP) install --no-deps --target $(VGPU_CUDA_HEADERS) nvidia-cuda-runtime==13.0.96
 	touch $@
 
 .venv/built: .venv/requirements $(SOURCES)
@@ -40,8 +43,14 @@ demo: .venv/cupy-extra ## CuPy over ZeroMQ on the software GPU, results checked
 test: .venv/cupy-extra .venv/test-extra .venv/native-tests ## all tests that need no GPU and no PyTorch
 	VGPU_NATIVE_TESTS=$(TREE)/tests $(PYTEST)
 
-test-torch: .venv/torch-extra .venv/test-extra ## the PyTorch examples, with the real wheel
-	$(PYTEST) -m torch tests/programs
+# PyTorch brings CUDA 13 wheels: an environment of its own, as a user's would be.
+.venv-torch/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/pip --disable-pip-version-check --quiet install torch==2.11.0 numpy
+	touch $@
+
+test-torch: .venv-torch/installed .venv/test-extra ## the PyTorch examples, with the real wheel
+	VGPU_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(PYTEST) -m torch tests/programs
 
 check: .venv/check-extra ## lint, types, formats
 	$(BIN)/ruff check .
@@ -62,4 +71,4 @@ gpu-check: .venv/cupy-extra .venv/test-extra ## conformance and examples on the 
 	$(PYTEST) -m gpu tests/programs
 
 clean: ## remove what the verbs made
-	rm -rf .venv build generated
+	rm -rf .venv .venv-torch build generated .cache

@@ -1,5 +1,10 @@
-"""Prints where pip installed the files that the native build takes from other packages."""
+"""Prints where pip installed the files that the native build takes from other packages.
 
+VGPU_CUDA_HEADERS names a directory to look in first (``pip install --target``): an environment with
+CuPy for CUDA 12 must not see the headers of CUDA 13 in its site-packages.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +17,7 @@ PATTERNS = {
 
 def find(what: str) -> Path | None:
     """Returns the directory that holds ``what``, or None."""
-    for entry in sys.path:
+    for entry in [os.environ.get("VGPU_CUDA_HEADERS", ""), *sys.path]:
         for match in sorted(Path(entry or ".").glob(PATTERNS[what])):
             return match.parent
     return None

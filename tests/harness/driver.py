@@ -43,7 +43,7 @@ _SCALARS: dict[str, Any] = {
 _HANDLES = {
     "CUcontext", "CUstream", "CUevent", "CUmodule", "CUfunction", "CUlibrary", "CUkernel",
     "CUgraph", "CUgraphNode", "CUgraphExec", "CUmemoryPool", "CUlinkState", "CUarray",
-    "CUgreenCtx", "CUhostFn", "CUstreamCallback", "CUoccupancyB2DSize",
+    "CUgreenCtx", "CUhostFn", "CUstreamCallback", "CUoccupancyB2DSize", "CUuserObject",
 }  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """The examples, unmodified, the way the README says to run them."""
 
+import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 from harness import native, workers
 
 EXAMPLES = native.REPOSITORY / "examples"
+# The environment that has torch: `make test-torch` names one of its own.
+TORCH_PYTHON = os.environ.get("VGPU_TORCH_PYTHON", sys.executable)
 
 
 def vgpu_run(*arguments: str, timeout: float = 280, **environment: str):
@@ -25,7 +29,8 @@ def vgpu_run(*arguments: str, timeout: float = 280, **environment: str):
 
 def example(name: str, *flags: str, arguments: tuple[str, ...] = (), **environment: str) -> str:
     path = str(EXAMPLES / name)
-    done = vgpu_run(*flags, "--", sys.executable, path, *arguments, **environment)
+    python = TORCH_PYTHON if name.startswith("pytorch") else sys.executable
+    done = vgpu_run(*flags, "--", python, path, *arguments, **environment)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout + done.stderr
 
@@ -55,11 +60,12 @@ def test_cupy_quickstart_directly_on_the_software_gpu():
 
 def test_driver_vector_add(tmp_path: Path):
     program = tmp_path / "vector_add"
-    cuda_h = next((p for e in sys.path for p in Path(e).glob("nvidia/cu13/include/cuda.h")), None)
-    if cuda_h is None:
+    finder = runpy.run_path(str(native.REPOSITORY / "native" / "cmake" / "find_files.py"))
+    include = finder["find"]("cuda-include")
+    if include is None:
         pytest.skip("no cuda.h: pip install nvidia-cuda-runtime==13.0.96")
     subprocess.run(
-        ["g++", "-std=c++20", "-I", cuda_h.parent, EXAMPLES / "driver_vector_add.cpp",
+        ["g++", "-std=c++20", "-I", include, EXAMPLES / "driver_vector_add.cpp",
          "-o", program, f"-L{native.stub().parent}", "-l:libcuda.so.1"],
         check=True,
     )  # fmt: skip
