@@ -41,6 +41,23 @@ class Allocations {
     const auto it = map_.find(key);
     return it == map_.end() ? std::nullopt : std::optional(it->second);
   }
+  // For a free: forgets the address *before* the driver may hand it out again on another thread,
+  // while its bytes stay counted until give_back(); restore() when the driver refused.
+  [[nodiscard]] std::optional<Allocation> take(uint64_t key) {
+    const std::lock_guard lock(mutex_);
+    const auto it = map_.find(key);
+    if (it == map_.end()) return std::nullopt;
+    const Allocation one = it->second;
+    map_.erase(it);
+    return one;
+  }
+  void restore(uint64_t key, const Allocation& one) {
+    const std::lock_guard lock(mutex_);
+    map_[key] = one;
+  }
+  void give_back(const Allocation& one) {
+    if (ledger_ != nullptr) ledger_->release(one.ordinal, one.counted);
+  }
   // Forgets it and gives its bytes back to the ledger.
   bool remove(uint64_t key) {
     const std::lock_guard lock(mutex_);
@@ -69,10 +86,6 @@ class Allocations {
       give_back(it->second);
       it = map_.erase(it);
     }
-  }
-  // Requires mutex_.
-  void give_back(const Allocation& one) {
-    if (ledger_ != nullptr) ledger_->release(one.ordinal, one.counted);
   }
 
   const std::shared_ptr<Ledger> ledger_;

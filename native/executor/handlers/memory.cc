@@ -71,9 +71,10 @@ CUresult cuMemAllocPitch_v2(Session& session, const Command& command, wire::Read
 // On the helper thread: the driver waits for the device.
 CUresult cuMemFree_v2(Session& session, const Command&, wire::Reader& in, wire::Writer&) {
   const auto address = in.get<uint64_t>();
-  if (!in.ok() || !session.allocations().find(address)) return CUDA_ERROR_INVALID_VALUE;
+  const auto allocation = in.ok() ? session.allocations().take(address) : std::nullopt;
+  if (!allocation) return CUDA_ERROR_INVALID_VALUE;
   const CUresult result = session.driver().cuMemFree_v2(address);
-  session.allocations().remove(address);
+  session.allocations().give_back(*allocation);
   return result;
 }
 

@@ -62,11 +62,16 @@ CUresult cuMemAllocFromPoolAsync(Session& session, const Command& command, wire:
 CUresult cuMemFreeAsync(Session& session, const Command& command, wire::Reader& in, wire::Writer&) {
   const auto address = in.get<uint64_t>();
   const CUstream stream = session.stream(command.header.stream);
-  if (!in.ok() || !session.allocations().find(address)) return CUDA_ERROR_INVALID_VALUE;
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   if (session.driver().cuMemFreeAsync == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  const auto allocation = in.ok() ? session.allocations().take(address) : std::nullopt;
+  if (!allocation) return CUDA_ERROR_INVALID_VALUE;
   const CUresult result = session.driver().cuMemFreeAsync(address, stream);
-  if (result == CUDA_SUCCESS) session.allocations().remove(address);
+  if (result == CUDA_SUCCESS) {
+    session.allocations().give_back(*allocation);
+  } else {
+    session.allocations().restore(address, *allocation);
+  }
   return result;
 }
 
