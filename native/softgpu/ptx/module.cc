@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "softgpu/ptx/opcodes.h"
+
 namespace vgpu::softgpu::ptx {
 
 Builtin builtin_of(std::string_view name) {
@@ -161,12 +163,23 @@ class ModuleParser {
       signature.body_begin = lexer_.peek().position;
       signature.body_end = closing_brace(unit_.text, signature.body_begin);
       if (signature.body_end == std::string_view::npos) return fail("a body without an end");
+      if (!known_opcodes(signature)) return false;
       lexer_.seek(signature.body_end + 1);
     } else if (!expect(';')) {
       return false;
     }
     add_function(std::move(function));
     return true;
+  }
+
+  bool known_opcodes(const Signature& signature) {
+    const size_t at =
+        first_unknown_opcode(unit_.text, signature.body_begin + 1, signature.body_end);
+    if (at == std::string_view::npos) return true;
+    const std::string_view rest = std::string_view(unit_.text).substr(at);
+    const std::string_view word = rest.substr(0, rest.find_first_of(" \t\r\n;"));
+    error_ = {at, "'" + std::string(word.substr(0, 40)) + "' is no PTX instruction"};
+    return false;
   }
 
   void skip_parentheses() {
