@@ -33,9 +33,11 @@ void ZmqLanes::close(int linger_ms) {
   go_down("closed");
 }
 
+// What has arrived is still to be had after the end. Asked only then: asking takes in what a
+// socket's descriptor has announced, and a wait() after it would not see the announcement.
 ChannelState ZmqLanes::state() const {
-  const bool more = is_open() && (sockets_[0].readable() || sockets_[1].readable());
-  return state_ == ChannelState::kDown && more ? ChannelState::kUp : state_;
+  if (state_ != ChannelState::kDown || !is_open()) return state_;
+  return sockets_[0].readable() || sockets_[1].readable() ? ChannelState::kUp : state_;
 }
 
 void ZmqLanes::go_down(const std::string& reason) {
