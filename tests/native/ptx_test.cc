@@ -360,19 +360,23 @@ TEST(scopes_of_inline_assembly) {
 }
 
 TEST(bad_texts_are_refused) {
-  for (const char* text : {"", "hello", ".version 8.0\n.target sm_90\n.visible .entry k( {",
-                           ".version 8.0\n.entry k() { ret",
-                           ".version 8.0\n.global .align 8 .b8 x[99999999999999];"}) {
+  for (const char* text :
+       {"", "hello", ".version 8.0\n.target sm_90\n.visible .entry k( {",
+        ".version 8.0\n.entry k() { ret", ".version 8.0\n.global .align 8 .b8 x[99999999999999];",
+        ".version 8.0\n.target sm_90\n.visible .entry k() { frobnicate.u32 %r1; }",
+        ".version 8.0\n.target sm_90\n.visible .entry k() { this is not PTX }"}) {
     Program program(text);
     CHECK(program.module() == nullptr);
     CHECK(!program.log.empty());
   }
   Program unknown(with_header(
-      ".visible .entry bad() { frobnicate.u32 %r1; }\n.visible .entry good() { ret; }"));
+      ".visible .entry bad() { .reg .b32 %r<4>; vshr.u32.u32.u32.clamp %r1, %r2, %r3; }\n"
+      ".visible .entry good() { ret; }"));
+  // An instruction that PTX has and we lack: its kernel is refused, its neighbours work.
   CHECK(unknown.module() != nullptr);
   std::string log;
   CHECK(!unknown.module()->prepare(0, log));
-  CHECK(log.find("bad, line 4: frobnicate.u32") != std::string::npos);
+  CHECK(log.find("bad, line 4: vshr.u32") != std::string::npos);
   CHECK(unknown.module()->prepare(1, log));
 }
 
