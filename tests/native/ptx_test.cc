@@ -372,6 +372,19 @@ TEST(bad_texts_are_refused) {
   Program unknown(with_header(
       ".visible .entry bad() { .reg .b32 %r<4>; vshr.u32.u32.u32.clamp %r1, %r2, %r3; }\n"
       ".visible .entry good() { ret; }"));
+  // What looks strange and is none: modifiers with `::`, guards, labels, comments, line directives.
+  Program strange(with_header(R"(
+.visible .entry k(.param .u64 p) {
+  .reg .pred %p<2>; .reg .b32 %r<3>; .reg .b64 %rd<3>;
+  .loc 1 2 3
+  ld.param.u64 %rd1, [p]; // a comment; with a semicolon
+  createpolicy.fractional.L2::evict_last.b64 %rd2, 1.0;
+$L__BB0_1: @!%p1 bra $L__BB0_2; /* another; one */
+$L__BB0_2:
+  { mov.u32 %r1, 1; }
+  ret;
+})"));
+  CHECK(strange.module() != nullptr);
   // An instruction that PTX has and we lack: its kernel is refused, its neighbours work.
   CHECK(unknown.module() != nullptr);
   std::string log;

@@ -123,6 +123,12 @@ CUresult check_launch(const KernelOperation& kernel, const Device& device) {
         grid.z % cluster.z != 0) {
       return CUDA_ERROR_INVALID_CLUSTER_SIZE;
     }
+    // The interpreter runs every block as a cluster of its own: a kernel that asks for more would
+    // be wrong in silence.
+    if (volume(cluster) > 1 && !driver().config.skip_sass) {
+      log(LogLevel::kError, "%s: thread block clusters are not supported", facts.name.c_str());
+      return CUDA_ERROR_NOT_SUPPORTED;
+    }
   }
   if (kernel.cooperative) {
     const uint64_t resident =

@@ -59,7 +59,8 @@ class Scan {
       const size_t start = at_;
       const std::string_view word = take_word();
       skip_blank();
-      if (at_ < text_.size() && text_[at_] == ':') {  // a label
+      // A label; `::` belongs to an opcode's modifier (.L2::evict_last).
+      if (at_ < text_.size() && text_[at_] == ':' && text_.substr(at_, 2) != "::") {
         ++at_;
         continue;
       }
