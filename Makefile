@@ -1,5 +1,6 @@
 # The verbs of the project. Each makes .venv and installs what it needs; nothing is installed elsewhere.
 PYTHON ?= python3
+SHELL  := /bin/bash -o pipefail
 BIN    := .venv/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 TREE   := build/py3-none-linux_x86_64
@@ -65,10 +66,12 @@ generated: .venv/built ## a browsable copy of what the build generates, and docs
 bench: .venv/cupy-extra ## ratios against the direct driver and the bare transport
 	$(BIN)/python bench/run.py
 
-gpu-check: .venv/cupy-extra .venv/test-extra ## conformance and examples on the real GPU, alone and through the stub
+gpu-check: .venv/cupy-extra .venv/test-extra .venv-torch/installed ## conformance and examples on the real GPU, alone and through the stub
 	@test -n "$(DRIVER)" || { echo "no libcuda.so.1 on this machine: gpu-check needs a real GPU"; exit 1; }
-	$(PYTEST) tests/conformance --driver $(DRIVER)
-	$(PYTEST) -m gpu tests/programs
+	( nvidia-smi; \
+	  $(PYTEST) tests/conformance --driver $(DRIVER) && \
+	  VGPU_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(PYTEST) -m gpu tests/programs \
+	) 2>&1 | tee docs/results/gpu-check.log
 
 clean: ## remove what the verbs made
 	rm -rf .venv .venv-torch build generated .cache

@@ -104,3 +104,31 @@ def test_pytorch_train_with_kernels_skipped(record_property, capsys):
     with capsys.disabled():
         print(f"\npytorch_train.py: {per_step:.1f} round trips per step")
     assert per_step < 100
+
+
+GPU_EXAMPLES = {
+    "cupy_quickstart.py": "all checks passed",
+    "pytorch_basics.py": "all checks passed",
+    "pytorch_train.py": "trained 50 steps",
+    "pytorch_compiled_train.py": "matches the CPU",
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("route", ["native", "remote"])
+@pytest.mark.parametrize("name", GPU_EXAMPLES)
+def test_on_a_real_gpu(name, route):
+    if route == "remote":
+        assert GPU_EXAMPLES[name] in example(name, "--driver", "cuda")
+        return
+    python = TORCH_PYTHON if name.startswith("pytorch") else sys.executable
+    done = subprocess.run(
+        [python, str(EXAMPLES / name)],
+        env=workers.python_environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert GPU_EXAMPLES[name] in done.stdout
