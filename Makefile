@@ -1,6 +1,7 @@
 # The verbs of the project. Each makes .venv and installs what it needs; nothing is installed elsewhere.
 PYTHON ?= python3
-SHELL  := /bin/bash -o pipefail
+SHELL  := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 BIN    := .venv/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 TREE   := build/py3-none-linux_x86_64

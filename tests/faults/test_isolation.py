@@ -47,10 +47,15 @@ def start_two(address: str) -> list[subprocess.Popen[str]]:
 
 
 def children(pid: int) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
-    )
-    return [int(word) for word in listed.stdout.split()]
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = entry.read_text().rpartition(")")[2].split()[1]
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(parent) == pid:
+            found.append(int(entry.parent.name))
+    return found
 
 
 def executors(pid: int) -> list[int]:
