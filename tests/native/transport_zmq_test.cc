@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <sstream>
+#include <thread>
 
 #include "transport/url.h"
 #include "transport_behaviours.h"
@@ -55,6 +57,58 @@ TEST(tcp_echo) {
   pair.client->close(2000);
   CHECK(eventually([&] { return pair.server->ended.load(); }));
   CHECK(pair.server->clean);
+}
+
+namespace {
+
+using vgpu::transport::Channel;
+using vgpu::transport::Frame;
+using vgpu::transport::Lane;
+
+Frame some_frame() { return Frame::own(std::vector<std::byte>(8)); }
+
+// Looks at both lanes, as an owner does before it waits.
+bool take(Channel& channel) {
+  static_cast<void>(channel.receive(Lane::kBulk));
+  return channel.receive(Lane::kCommand).has_value();
+}
+
+bool arrives(Channel& channel) {
+  for (int i = 0; i < 100; ++i) {
+    if (take(channel)) return true;
+    channel.wait(50);
+  }
+  return false;
+}
+
+}  // namespace
+
+// libzmq's descriptor announces a message once. Asking for the state must not use that up: the next
+// wait() would sleep although a message is there.
+TEST(tcp_state_hides_no_message) {
+  std::string error;
+  auto listener = ZmqListener::bind(kTcp, "", error);
+  auto server = listener->channel();
+  ZmqEndpoints endpoints = listener->endpoints();
+  endpoints.curve.reset();
+  auto client = vgpu::transport::connect_zmq(endpoints, error);
+  CHECK_EQ(error, "");
+  client->send(Lane::kCommand, some_frame());
+  CHECK(arrives(*server));
+  for (int i = 0; i < 5; ++i) {
+    while (take(*client)) {
+    }
+    server->send(Lane::kCommand, some_frame());
+    // The case is that it arrives before state(); if it comes later, wait() sees it all the same.
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    static_cast<void>(client->state());
+    bool taken = false;  // a wait may end for another reason, such as a monitor's event
+    for (int waits = 0; waits < 3 && !taken; ++waits) {
+      client->wait(5000);
+      taken = take(*client);
+    }
+    CHECK(taken);
+  }
 }
 
 TEST(tcp_order) {
