@@ -1,5 +1,6 @@
 // setp: comparisons into predicates (PTX ISA sections 9.3.1, 9.7.6).
 #include "softgpu/ptx/lanes/lanes.h"
+#include "softgpu/ptx/lanes/types.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
@@ -13,45 +14,6 @@ VGPU_INLINE T operand(T x) {
     __builtin_memcpy(&x, &bits, 4);
   }
   return x;
-}
-
-template <Compare compare, class T>
-VGPU_INLINE bool holds(T a, T b) {
-  switch (compare) {
-    case Compare::kEq:
-      return a == b;
-    case Compare::kNe:
-      return a < b || a > b;
-    case Compare::kLt:
-    case Compare::kLo:
-      return a < b;
-    case Compare::kLe:
-    case Compare::kLs:
-      return a <= b;
-    case Compare::kGt:
-    case Compare::kHi:
-      return a > b;
-    case Compare::kGe:
-    case Compare::kHs:
-      return a >= b;
-    case Compare::kEqu:
-      return !(a < b || a > b);
-    case Compare::kNeu:
-      return a != b;
-    case Compare::kLtu:
-      return !(a >= b);
-    case Compare::kLeu:
-      return !(a > b);
-    case Compare::kGtu:
-      return !(a <= b);
-    case Compare::kGeu:
-      return !(a < b);
-    case Compare::kNum:
-      return a == a && b == b;
-    case Compare::kNan:
-      return a != a || b != b;
-  }
-  return false;
 }
 
 // imm: 0 none, 1 and, 2 or, 3 xor with predicate c; e: the complement's place, or kNoPair.
@@ -72,7 +34,7 @@ const Instr* setp(Warp& w, const Instr* in) {
   const T* a = w.row<T>(in->a);
   const T* b = w.row<T>(in->b);
   alignas(64) uint32_t flags[kLanes];
-  VGPU_EACH_LANE flags[i] = holds<compare>(operand<T, ftz>(a[i]), operand<T, ftz>(b[i])) ? ~0u : 0u;
+  VGPU_EACH_LANE flags[i] = holds(compare, operand<T, ftz>(a[i]), operand<T, ftz>(b[i])) ? ~0u : 0u;
   return store(w, in, pack_mask(flags));
 }
 

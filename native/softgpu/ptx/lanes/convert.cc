@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "softgpu/ptx/lanes/lanes.h"
+#include "softgpu/ptx/lanes/types.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
@@ -139,38 +140,6 @@ Handler between(uint32_t mods) {
     if (mods == 0) return unary<FloatWiden<D, S>, D, S>;
     return directed && sizeof(D) < sizeof(S) ? Handler{rounded<unary<FloatToFloat<D, S>, D, S>>}
                                              : Handler{unary<FloatToFloat<D, S>, D, S>};
-  }
-}
-
-template <class F>
-Handler with_type(Type type, F&& pick) {
-  switch (type) {
-    case Type::kU8:
-    case Type::kB8:
-      return pick(uint8_t{});
-    case Type::kS8:
-      return pick(int8_t{});
-    case Type::kU16:
-    case Type::kB16:
-      return pick(uint16_t{});
-    case Type::kS16:
-      return pick(int16_t{});
-    case Type::kU32:
-    case Type::kB32:
-      return pick(uint32_t{});
-    case Type::kS32:
-      return pick(int32_t{});
-    case Type::kU64:
-    case Type::kB64:
-      return pick(uint64_t{});
-    case Type::kS64:
-      return pick(int64_t{});
-    case Type::kF32:
-      return pick(float{});
-    case Type::kF64:
-      return pick(double{});
-    default:
-      return nullptr;
   }
 }
 

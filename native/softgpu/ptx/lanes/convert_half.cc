@@ -1,6 +1,7 @@
 // cvt from and to 16 bits and less: f16, bf16, tf32, the 8-bit formats, and pairs of them.
 #include "softgpu/math/convert.h"
 #include "softgpu/ptx/lanes/lanes.h"
+#include "softgpu/ptx/lanes/types.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
@@ -164,38 +165,6 @@ struct Unpack8 {
            m::relu_f16(static_cast<uint16_t>(r));
   }
 };
-
-template <class F>
-Handler with_type(Type type, F&& pick) {
-  switch (type) {
-    case Type::kU8:
-    case Type::kB8:
-      return pick(uint8_t{});
-    case Type::kS8:
-      return pick(int8_t{});
-    case Type::kU16:
-    case Type::kB16:
-      return pick(uint16_t{});
-    case Type::kS16:
-      return pick(int16_t{});
-    case Type::kU32:
-    case Type::kB32:
-      return pick(uint32_t{});
-    case Type::kS32:
-      return pick(int32_t{});
-    case Type::kU64:
-    case Type::kB64:
-      return pick(uint64_t{});
-    case Type::kS64:
-      return pick(int64_t{});
-    case Type::kF32:
-      return pick(float{});
-    case Type::kF64:
-      return pick(double{});
-    default:
-      return nullptr;
-  }
-}
 
 template <bool bf16>
 Handler to_16(Type from, uint32_t mods) {

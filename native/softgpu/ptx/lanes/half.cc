@@ -2,6 +2,7 @@
 #include "softgpu/math/approximate.h"
 #include "softgpu/math/arithmetic.h"
 #include "softgpu/ptx/lanes/lanes.h"
+#include "softgpu/ptx/lanes/types.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
@@ -141,44 +142,6 @@ Handler pick_pair(Op op) {
 }
 
 // Comparisons. imm as in compare.cc; of a pair, p is the lower half's and q the upper half's.
-VGPU_INLINE bool holds(Compare compare, float a, float b) {
-  switch (compare) {
-    case Compare::kEq:
-      return a == b;
-    case Compare::kNe:
-      return a < b || a > b;
-    case Compare::kLt:
-    case Compare::kLo:
-      return a < b;
-    case Compare::kLe:
-    case Compare::kLs:
-      return a <= b;
-    case Compare::kGt:
-    case Compare::kHi:
-      return a > b;
-    case Compare::kGe:
-    case Compare::kHs:
-      return a >= b;
-    case Compare::kEqu:
-      return !(a < b || a > b);
-    case Compare::kNeu:
-      return a != b;
-    case Compare::kLtu:
-      return !(a >= b);
-    case Compare::kLeu:
-      return !(a > b);
-    case Compare::kGtu:
-      return !(a <= b);
-    case Compare::kGeu:
-      return !(a < b);
-    case Compare::kNum:
-      return a == a && b == b;
-    case Compare::kNan:
-      return a != a || b != b;
-  }
-  return false;
-}
-
 VGPU_INLINE uint32_t combine(int64_t how, uint32_t x, uint32_t c) {
   return how == 1 ? x & c : how == 2 ? x | c : how == 3 ? x ^ c : x;
 }
