@@ -1,0 +1,1 @@
+"""PTX instructions on the software GPU against independent models."""
