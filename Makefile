@@ -12,7 +12,7 @@ CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help build demo test test-torch check generated bench gpu-check clean
+.PHONY: help build demo test test-torch check generated bench bench-softgpu gpu-check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ generated: .venv/built ## a browsable copy of what the build generates, and docs
 
 bench: .venv/cupy-extra ## ratios against the direct driver and the bare transport
 	$(BIN)/python bench/run.py
+
+bench-softgpu: .venv/cupy-extra ## lane operations per second of the software GPU, next to NumPy
+	$(BIN)/python bench/softgpu/run.py
 
 gpu-check: .venv/cupy-extra .venv/test-extra .venv-torch/installed ## conformance and examples on the real GPU, alone and through the stub
 	@test -n "$(DRIVER)" || { echo "no libcuda.so.1 on this machine: gpu-check needs a real GPU"; exit 1; }

@@ -52,6 +52,8 @@ struct Driver {
   std::atomic<uint64_t> serial{1};            // ids of streams, captures, buffers
   std::atomic<uint64_t> skipped_launches{0};  // VGPU_SOFT_SKIP_SASS
   std::atomic<uint64_t> launches{0};
+  std::atomic<uint64_t> instructions{0};     // what kernels that ended have executed, as
+  std::atomic<uint64_t> lane_operations{0};  // ptx::RunStatistics counts it
 
   ptx::Engine& engine();
 };

@@ -238,7 +238,11 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
     launch.print = print;
     launch.allocate = [&context](uint64_t size) { return DeviceHeap::allocate(context, size); };
     launch.release = [&context](uint64_t address) { DeviceHeap::release(context, address); };
-    if (const ptx::Fault fault = state.engine().run(launch)) {
+    ptx::RunStatistics counts;
+    const ptx::Fault fault = state.engine().run(launch, &counts);
+    state.instructions.fetch_add(counts.instructions, std::memory_order_relaxed);
+    state.lane_operations.fetch_add(counts.lane_operations, std::memory_order_relaxed);
+    if (fault) {
       context.fail(error_of(fault.kind),
                    "kernel " + kernel.function->kernel().name + ": " + fault.message);
     }

@@ -41,3 +41,12 @@ CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle) { return CUDA_ERROR_NOT_
 extern "C" __attribute__((visibility("default"))) const char* vgpu_softgpu_version() {
   return "1.0";
 }
+
+// What kernels have done in this process so far: launches, warp instructions, lane operations
+// (instructions times active lanes). For benchmarks; kernels that still run do not count yet.
+extern "C" __attribute__((visibility("default"))) void vgpu_softgpu_statistics(uint64_t counts[3]) {
+  const bool ready = vgpu::softgpu::initialised();
+  counts[0] = ready ? vgpu::softgpu::driver().launches.load() : 0;
+  counts[1] = ready ? vgpu::softgpu::driver().instructions.load() : 0;
+  counts[2] = ready ? vgpu::softgpu::driver().lane_operations.load() : 0;
+}
