@@ -1,5 +1,7 @@
 import ctypes
 
+import pytest
+
 from harness import driver as d
 from harness import kernels
 
@@ -82,6 +84,28 @@ def test_library_and_kernel(cuda):
     cuda.cuLibraryGetGlobal(ctypes.byref(address), ctypes.byref(size), library, b"answer")
     assert size.value == 4
     cuda.cuLibraryUnload(library)
+
+
+@pytest.mark.parametrize("kind", ["module", "library"])
+def test_enumerating_functions(cuda, kind):
+    cuda.start()
+    names = {"module": "Module", "library": "Library"}
+    count_call = f"cu{names[kind]}Get{'Function' if kind == 'module' else 'Kernel'}Count"
+    list_call = f"cu{names[kind]}Enumerate{'Functions' if kind == 'module' else 'Kernels'}"
+    name_call = "cuFuncGetName" if kind == "module" else "cuKernelGetName"
+    image = kernels.ALL.encode() + b"\0"
+    if kind == "module":
+        code = cuda.out("cuModuleLoadData", ctypes.c_void_p, image)
+    else:
+        code = cuda.out("cuLibraryLoadData", ctypes.c_void_p, image, None, None, 0, None, None, 0)
+    count = ctypes.c_uint()
+    getattr(cuda, count_call)(ctypes.byref(count), code)
+    assert count.value == kernels.ALL.count(".visible .entry")
+    handles = (ctypes.c_void_p * count.value)()
+    getattr(cuda, list_call)(handles, count.value, code)
+    found = {cuda.out(name_call, ctypes.c_char_p, handle).decode() for handle in handles}
+    assert len(found) == count.value
+    assert {"fill", "increment", "read_answer"} <= found
 
 
 def test_linking(cuda):

@@ -63,9 +63,11 @@ CUresult cuLibraryEnumerateKernels(Session& session, const Command&, wire::Reade
   CUresult result = driver.cuLibraryGetKernelCount(&total, library);
   if (result != CUDA_SUCCESS) return result;
   std::vector<CUkernel> kernels(std::min(room, total));
-  result = driver.cuLibraryEnumerateKernels(kernels.data(), static_cast<unsigned>(kernels.size()),
-                                            library);
-  if (result != CUDA_SUCCESS) return result;
+  if (!kernels.empty()) {  // a question for the number only: drivers refuse the null pointer
+    result = driver.cuLibraryEnumerateKernels(kernels.data(), static_cast<unsigned>(kernels.size()),
+                                              library);
+    if (result != CUDA_SUCCESS) return result;
+  }
   return put_functions(session, library_id, first, total, kernels, out);
 }
 

@@ -62,9 +62,11 @@ CUresult cuModuleEnumerateFunctions(Session& session, const Command&, wire::Read
   CUresult result = driver.cuModuleGetFunctionCount(&total, module);
   if (result != CUDA_SUCCESS) return result;
   std::vector<CUfunction> functions(std::min(room, total));
-  result = driver.cuModuleEnumerateFunctions(functions.data(),
-                                             static_cast<unsigned>(functions.size()), module);
-  if (result != CUDA_SUCCESS) return result;
+  if (!functions.empty()) {  // a question for the number only: drivers refuse the null pointer
+    result = driver.cuModuleEnumerateFunctions(functions.data(),
+                                               static_cast<unsigned>(functions.size()), module);
+    if (result != CUDA_SUCCESS) return result;
+  }
   return put_functions(session, module_id, first, total, functions, out);
 }
 
