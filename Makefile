@@ -12,7 +12,7 @@ CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help build demo test test-torch check generated bench bench-softgpu gpu-check clean
+.PHONY: help build demo test test-torch test-cupy-suite check generated bench bench-softgpu gpu-check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test: .venv/cupy-extra .venv/test-extra .venv/native-tests ## all tests that nee
 
 test-torch: .venv-torch/installed .venv/test-extra ## the PyTorch examples, with the real wheel
 	VGPU_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(PYTEST) -m torch tests/programs
+
+test-cupy-suite: .venv/cupy-suite-extra ## a sample of CuPy's own tests on the software GPU, through the stub; goes on where it was
+	PYTHONPATH=tests $(BIN)/python -m cupy_suite
 
 check: .venv/check-extra ## lint, types, formats
 	$(BIN)/ruff check .
