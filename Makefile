@@ -12,7 +12,7 @@ CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help build demo test test-torch test-cupy-suite check generated bench bench-softgpu gpu-check clean
+.PHONY: help build demo test test-torch test-programs test-cupy-suite check generated bench bench-softgpu gpu-check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test-torch: .venv-torch/installed .venv/test-extra ## the PyTorch examples, with
 
 test-cupy-suite: .venv/cupy-suite-extra ## a sample of CuPy's own tests on the software GPU, through the stub; goes on where it was
 	PYTHONPATH=tests $(BIN)/python -m cupy_suite
+
+test-programs: .venv/programs-extra .venv/cupy-extra .venv/test-extra .venv-torch/installed ## real programs (numba, Triton, cuda-python) on the software GPU
+	VGPU_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(PYTEST) -m programs tests/programs
 
 check: .venv/check-extra ## lint, types, formats
 	$(BIN)/ruff check .

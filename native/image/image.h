@@ -55,6 +55,11 @@ const Entry* choose(std::span<const Entry> entries, int capability, Preference p
 std::optional<std::vector<std::byte>> slim(std::span<const std::byte> fatbin, int capability,
                                            Preference preference, std::string& error);
 
+// The fat binaries in the device code sections of a host object file or of an archive's members, in
+// file order; none where the file has no device code. Nullopt with `error` when a length lies.
+std::optional<std::vector<std::span<const std::byte>>> library_fatbins(
+    std::span<const std::byte> file, std::string& error);
+
 struct Parameter {
   uint32_t offset = 0;
   uint32_t size = 0;

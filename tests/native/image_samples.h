@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstdio>
 #include <cstring>
 #include <span>
 #include <string>
@@ -189,6 +190,36 @@ inline Buffer make_cubin() {
   builder.symbol("s", kSymbolObject, 0, shared, 128);
   builder.symbol("undefined", kSymbolObject, 0, 0, 4);
   return builder.finish();
+}
+
+// A host object with two fat binaries in its device code section, behind padding, in an archive
+// with a table of symbols before it and a member of odd size after it.
+inline Buffer make_host_object() {
+  CubinBuilder builder;
+  Buffer code = make_fatbin({{EntryKind::kPtx, 90, buffer(kPtx)}});
+  pad(code, 8);
+  code.resize(code.size() + 16);
+  const Buffer second = make_fatbin({{EntryKind::kElf, 80, make_cubin()}});
+  code.insert(code.end(), second.begin(), second.end());
+  builder.section(".text", 1, Buffer(32));
+  builder.section("__nv_relfatbin", 1, code);
+  return builder.finish();
+}
+inline void add_member(Buffer& archive, std::string_view name, const Buffer& content) {
+  char header[61];
+  std::snprintf(header, sizeof(header), "%-16.*s%-12d%-6d%-6d%-8o%-10zu`\n",
+                static_cast<int>(name.size()), name.data(), 0, 0, 0, 0644u, content.size());
+  const Buffer bytes = buffer(header);
+  archive.insert(archive.end(), bytes.begin(), bytes.end());
+  archive.insert(archive.end(), content.begin(), content.end());
+  pad(archive, 2);
+}
+inline Buffer make_archive() {
+  Buffer archive = buffer("!<arch>\n");
+  add_member(archive, "/", Buffer(12));
+  add_member(archive, "code.o/", make_host_object());
+  add_member(archive, "notes.txt/", buffer("odd"));
+  return archive;
 }
 
 inline Buffer zstd_text() { return from_hex(kZstdVectors[2].compressed); }

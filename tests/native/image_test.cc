@@ -46,6 +46,10 @@ void exercise(std::span<const std::byte> bytes) {
     }
   }
   slim(bytes, 90, Preference::kAnyElf, error);
+  if (const auto fatbins = library_fatbins(bytes, error)) {
+    for (const auto& fatbin : *fatbins)
+      CHECK(holds(bytes, fatbin.data() - bytes.data(), fatbin.size()));
+  }
 }
 
 // A copy on the heap, so that a sanitizer sees a read behind the end.
@@ -318,6 +322,23 @@ TEST(elf_directory_lists_kernels_and_globals) {
                        error));
 }
 
+TEST(library_fatbins_finds_device_code) {
+  std::string error;
+  for (const Buffer& file : {make_host_object(), make_archive()}) {
+    const auto fatbins = library_fatbins(file, error);
+    CHECK(fatbins && fatbins->size() == 2);
+    if (!fatbins || fatbins->size() != 2) continue;
+    CHECK(entries((*fatbins)[0], error)->at(0).kind == EntryKind::kPtx);
+    CHECK(entries((*fatbins)[1], error)->at(0).kind == EntryKind::kElf);
+  }
+  CHECK(library_fatbins(make_cubin(), error)->empty());
+  CHECK(!library_fatbins(buffer("plain text"), error));
+  Buffer cut = make_archive();
+  cut.resize(cut.size() / 2);
+  CHECK(!library_fatbins(cut, error));
+  CHECK(error.find("more bytes than there are") != std::string::npos);
+}
+
 TEST(ptx_directory_lists_kernels_and_globals) {
   std::string error;
   const auto directory = ptx_directory(kPtx, error);
@@ -341,6 +362,7 @@ TEST(ptx_directory_is_fast) {
 TEST(damaged_images_do_no_harm) {
   exercise_damaged(make_rich_fatbin(), 3, 3000);
   exercise_damaged(make_cubin(), 4, 6000);
+  exercise_damaged(make_archive(), 6, 3000);
   exercise_damaged(buffer(kPtx), 5, 3000);
 }
 

@@ -181,6 +181,22 @@ CUresult ptx_of_image(const void* pointer, std::vector<Bytes>& texts, std::strin
   return CUDA_SUCCESS;
 }
 
+CUresult ptx_of_library(std::span<const std::byte> file, std::vector<Bytes>& texts,
+                        std::string& error) {
+  const auto fatbins = image::library_fatbins(file, error);
+  if (!fatbins) return CUDA_ERROR_INVALID_IMAGE;
+  for (const auto& fatbin : *fatbins) {
+    const CUresult result = ptx_of_image(fatbin.data(), texts, error);
+    if (result == CUDA_ERROR_NO_BINARY_FOR_GPU) {
+      // What needs its functions is named when the link is completed, or its kernel is looked up.
+      log(LogLevel::kInfo, "link: a part of a library is left out: %s", error.c_str());
+    } else if (result != CUDA_SUCCESS) {
+      return result;
+    }
+  }
+  return CUDA_SUCCESS;
+}
+
 namespace {
 constexpr std::string_view kJoint = "\n// vgpu softgpu: next linked input\n";
 }

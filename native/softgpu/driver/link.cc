@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "generated/softgpu_api.h"
+#include "softgpu/driver/device_runtime.h"
 #include "softgpu/driver/driver.h"
 #include "softgpu/driver/image.h"
 #include "softgpu/driver/log.h"
@@ -31,12 +32,30 @@ CUresult add(LinkState& link, CUjitInputType type, const void* data, size_t size
     link.texts.emplace_back(bytes, bytes + size);
   } else if (type == CU_JIT_INPUT_FATBINARY || type == CU_JIT_INPUT_CUBIN) {
     result = ptx_of_image(data, link.texts, error);
+  } else if (type == CU_JIT_INPUT_LIBRARY || type == CU_JIT_INPUT_OBJECT) {
+    const size_t before = link.texts.size();
+    result = ptx_of_library({static_cast<const std::byte*>(data), size}, link.texts, error);
+    // An object is wanted whole; a library only for what turns out to be missing.
+    if (result == CUDA_SUCCESS && type == CU_JIT_INPUT_OBJECT && link.texts.size() == before) {
+      error = "the object file holds no PTX";
+      result = CUDA_ERROR_NO_BINARY_FOR_GPU;
+    }
   } else {
-    error = "only PTX and fat binaries with PTX can be linked";
+    error = "only PTX, fat binaries, objects and libraries can be linked";
     result = CUDA_ERROR_NO_BINARY_FOR_GPU;
   }
   if (result != CUDA_SUCCESS) report(link, error);
   return result;
+}
+
+void add_device_runtime(LinkState& link) {
+  for (const auto& text : link.texts) {
+    const std::string_view view(reinterpret_cast<const char*>(text.data()), text.size());
+    if (view.find(kDeviceRuntimeMark) == std::string_view::npos) continue;
+    const auto ours = std::as_bytes(std::span(kDeviceRuntime));
+    link.texts.emplace_back(ours.begin(), ours.end());
+    return;
+  }
 }
 
 }  // namespace
@@ -77,6 +96,7 @@ CUresult cuLinkComplete(CUlinkState handle, void** image, size_t* size) {
   if (const CUresult result = find_link(handle, link)) return result;
   if (image == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (link->texts.empty()) return CUDA_ERROR_INVALID_VALUE;
+  add_device_runtime(*link);
   link->image = joined_image(link->texts);
   std::shared_ptr<Code> code;
   std::string error;

@@ -32,6 +32,10 @@ CUresult code_of_texts(std::span<const std::string_view> texts, std::shared_ptr<
 // The PTX texts in an image; NO_BINARY_FOR_GPU when it has none.
 CUresult ptx_of_image(const void* image, std::vector<std::vector<std::byte>>& texts,
                       std::string& log);
+// The PTX texts in a host object file or an archive; parts without PTX are left out, with a line in
+// the log.
+CUresult ptx_of_library(std::span<const std::byte> file, std::vector<std::vector<std::byte>>& texts,
+                        std::string& error);
 
 // What cuFuncSetAttribute and cuKernelSetAttribute change.
 struct FunctionSettings {

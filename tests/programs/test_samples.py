@@ -1,0 +1,66 @@
+"""Programs of numba, Triton and cuda-python users, on the software GPU alone and through the stub.
+
+Each compares its results with the CPU's and prints "fine" last.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import native, workers
+
+pytestmark = pytest.mark.programs
+
+SAMPLES = Path(__file__).parent / "samples"
+TORCH_PYTHON = os.environ.get("VGPU_TORCH_PYTHON", sys.executable)
+PASS_THROUGH = native.REPOSITORY / "client" / "vgpu" / "client" / "ptx-passthrough"
+DEADLINE = 280  # seconds
+
+
+def run(route: str, python: str, sample: str, capability: str, cache: Path) -> str:
+    environment = {"TRITON_CACHE_DIR": str(cache), "NUMBA_CACHE_DIR": str(cache)}
+    command = [python, str(SAMPLES / sample)]
+    if route == "direct":
+        environment |= {
+            "LD_LIBRARY_PATH": str(native.softgpu().parent),
+            "VGPU_SOFT_CC": capability,
+            "TRITON_PTXAS_PATH": str(PASS_THROUGH),
+            "TRITON_PTXAS_BLACKWELL_PATH": str(PASS_THROUGH),
+        }
+    else:
+        flags = ["--driver", "soft", "--soft-cc", capability, "--transport", route]
+        command = [sys.executable, "-m", "vgpu.client", "run", *flags, "--", *command]
+    done = subprocess.run(
+        command,
+        env=workers.python_environment(environment),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("route", ["direct", "tcp"])
+@pytest.mark.parametrize(
+    ("sample", "package"),
+    [
+        ("numba_kernels.py", "numba.cuda"),
+        ("cuda_bindings_driver.py", "cuda.bindings"),
+        ("cuda_core.py", "cuda.core"),
+    ],
+)
+def test_sample(route: str, sample: str, package: str, tmp_path: Path) -> None:
+    pytest.importorskip(package, reason="needs the programs extra: make test-programs")
+    assert run(route, sys.executable, sample, "13.0", tmp_path).endswith("fine\n")
+
+
+@pytest.mark.parametrize("route", ["direct", "tcp"])
+def test_triton(route: str, tmp_path: Path) -> None:
+    found = subprocess.run([TORCH_PYTHON, "-c", "import triton"], capture_output=True)
+    if found.returncode != 0:
+        pytest.skip(f"no Triton for {TORCH_PYTHON}: make test-programs installs torch")
+    assert run(route, TORCH_PYTHON, "triton_tutorials.py", "11.0", tmp_path).endswith("fine\n")
