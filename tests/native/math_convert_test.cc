@@ -52,6 +52,9 @@ TEST(encoding_of_small_formats) {
   check_format<kTf32>();
   check_format<kE4m3>();
   check_format<kE5m2>();
+  check_format<kE2m1>();
+  check_format<kE2m3>();
+  check_format<kE3m2>();
 }
 
 TEST(decoding_of_small_formats) {

@@ -157,9 +157,13 @@ TEST(mma_of_floating_point) {
            0);
   CHECK_EQ(wrong_floats(kTf32, {16, 8, 8}, k1688Tf32, 32, to_single, to_single, 1000, false, false),
            0);
-  constexpr auto kMixed = mma_float8<Element::kE4m3, Element::kE5m2>;
+  const auto kMixed = [](auto... operands) {
+    mma_float8(Element::kE4m3, Element::kE5m2, operands...);
+  };
   CHECK_EQ(wrong_floats(kMixed, {16, 8, 32}, k16832Byte, 8, to_e4m3, to_e5m2, 4, false, true), 0);
-  constexpr auto kE4m3 = mma_float8<Element::kE4m3, Element::kE4m3>;
+  const auto kE4m3 = [](auto... operands) {
+    mma_float8(Element::kE4m3, Element::kE4m3, operands...);
+  };
   CHECK_EQ(wrong_floats(kE4m3, {16, 8, 16}, k16816Byte, 8, to_e4m3, to_e4m3, 9, false, false), 0);
 }
 

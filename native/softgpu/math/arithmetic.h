@@ -247,6 +247,8 @@ inline uint16_t add_bf16(uint16_t a, uint16_t b) {
   return f32_to_bf16<Rounding::kNearest>(bf16_to_f32(a) + bf16_to_f32(b));
 }
 inline uint16_t sub_bf16(uint16_t a, uint16_t b) { return add_bf16(a, neg16(b)); }
+// Where a bfloat16 result is subnormal, single precision still holds the whole product: its last
+// bit is 2^-148 or more.
 inline uint16_t mul_bf16(uint16_t a, uint16_t b) {
   return f32_to_bf16<Rounding::kNearest>(bf16_to_f32(a) * bf16_to_f32(b));
 }
@@ -290,10 +292,11 @@ template <NanRule N = NanRule::kNumber>
 inline uint16_t max_bf16(uint16_t a, uint16_t b) {
   return select16<N, true>(a, b, 0x7F80);
 }
-// .xorsign.abs for both formats, given min_f16 and its kin.
+// .xorsign.abs for both formats, given min_f16 and its kin. A NaN that both chose has no sign.
 template <uint16_t (*kSelect)(uint16_t, uint16_t)>
 inline uint16_t xorsign_abs16(uint16_t a, uint16_t b) {
-  return static_cast<uint16_t>(kSelect(abs16(a), abs16(b)) | ((a ^ b) & 0x8000));
+  const uint16_t chosen = kSelect(abs16(a), abs16(b));
+  return chosen == kNanF16 ? chosen : static_cast<uint16_t>(chosen | ((a ^ b) & 0x8000));
 }
 
 // Packed pairs: the same on both halves.

@@ -25,6 +25,10 @@ inline constexpr SmallFormat kBf16{8, 7, true, 0x7F7F, 0x7FFF};
 inline constexpr SmallFormat kTf32{8, 10, true, 0x3FBFF, 0x3FFFF};
 inline constexpr SmallFormat kE4m3{4, 3, false, 0x7E, 0x7F};
 inline constexpr SmallFormat kE5m2{5, 2, true, 0x7B, 0x7F};
+// Four and six bits have neither infinities nor NaN: a NaN becomes the largest positive number.
+inline constexpr SmallFormat kE2m1{2, 1, false, 0x7, 0x7};
+inline constexpr SmallFormat kE2m3{2, 3, false, 0x1F, 0x1F};
+inline constexpr SmallFormat kE3m2{3, 2, false, 0x1F, 0x1F};
 
 // What becomes of a value beyond the largest finite one.
 enum class Overflow : uint8_t { kByRounding, kFinite };
@@ -120,6 +124,35 @@ inline float e4m3_to_f32(uint8_t value) {
 // Every 8-bit value is a half.
 inline uint16_t e4m3_to_f16(uint8_t value) {
   return f32_to_f16<Rounding::kNearest>(e4m3_to_f32(value));
+}
+
+// Four and six bits: all values are halves.
+template <SmallFormat F>
+inline float small_to_f32(uint32_t bits) {
+  constexpr int kShift = 23 - F.mantissa_bits;
+  constexpr uint32_t kMagnitude = (1u << (F.exponent_bits + F.mantissa_bits)) - 1;
+  constexpr uint32_t kOffset = (128u - (1u << (F.exponent_bits - 1))) << 23;
+  constexpr uint32_t kFirst = kOffset + (1u << 23);
+  const uint32_t magnitude = (bits & kMagnitude) << kShift;
+  const uint32_t sign = (bits & (kMagnitude + 1)) << (31 - F.exponent_bits - F.mantissa_bits);
+  const float subnormal = as_f32(magnitude + kFirst) - as_f32(kFirst);
+  return as_f32((magnitude < (1u << 23) ? bits_of(subnormal) : magnitude + kOffset) | sign);
+}
+
+// ue8m0: a power of two, 2^(bits - 127), or NaN. The sign of what is converted is dropped (.rz, .rp
+// of the magnitude); infinity and what rounds to 2^128 are NaN, or the largest with .satfinite.
+template <Rounding R>
+inline uint8_t f32_to_ue8m0(float value, bool finite) {
+  const uint32_t magnitude = bits_of(value) & 0x7FFFFFFF;
+  const bool nan = magnitude > 0x7F800000;
+  // At and below 2^-127, whose code is 0, nothing rounds up.
+  const bool up = R == Rounding::kUp && (magnitude & 0x7FFFFF) != 0 && magnitude > 0x400000;
+  const uint32_t code = nan ? 0xFF : (magnitude >> 23) + (up ? 1 : 0);
+  return static_cast<uint8_t>(finite && !nan && code == 0xFF ? 0xFE : code);
+}
+inline uint16_t ue8m0_to_bf16(uint8_t code) {
+  const auto power = static_cast<uint16_t>(code << 7);
+  return code == 0xFF ? 0x7FFF : code == 0 ? 0x0040 : power;
 }
 
 // .relu: negative values and -0 become +0; NaN becomes the canonical NaN.

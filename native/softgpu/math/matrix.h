@@ -28,6 +28,9 @@ enum class Element : uint8_t {
   kF64,
   kE4m3,
   kE5m2,
+  kE2m1,
+  kE2m3,
+  kE3m2,
   kS8,
   kU8,
   kS4,
@@ -79,6 +82,10 @@ inline float decode(uint32_t bits) {
   if constexpr (kType == Element::kTf32) return as_f32(bits & 0xFFFFE000);  // the rest is ignored
   if constexpr (kType == Element::kE4m3) return e4m3_to_f32(static_cast<uint8_t>(bits));
   if constexpr (kType == Element::kE5m2) return e5m2_to_f32(static_cast<uint8_t>(bits));
+  // Containers of eight bits: four bits lie in the middle, six at the bottom.
+  if constexpr (kType == Element::kE2m1) return small_to_f32<kE2m1>(bits >> 2 & 0xF);
+  if constexpr (kType == Element::kE2m3) return small_to_f32<kE2m3>(bits & 0x3F);
+  if constexpr (kType == Element::kE3m2) return small_to_f32<kE3m2>(bits & 0x3F);
   if constexpr (kType == Element::kF32) return as_f32(bits);
 }
 template <Element kType>
@@ -242,22 +249,42 @@ inline void scatter_d(const Row* rows, Shape shape, bool half, const float* dens
 }
 
 // mma.sync.aligned with floating point inputs: m16n8k{4,8,16,32}. C and D are .f32 or packed .f16.
-// The 8-bit formats may differ between A and B. Reads all operands before it writes D, which may be
-// the rows of C.
-template <Element kA, Element kB>
-inline void mma_float8(Shape shape, bool half_c, bool half_d, const Row* d, const ConstRow* a,
-                       const ConstRow* b, const ConstRow* c) {
+// Reads all operands before it writes D, which may be the rows of C.
+template <Element kType>
+inline void mma_float(Shape shape, bool half_c, bool half_d, const Row* d, const ConstRow* a,
+                      const ConstRow* b, const ConstRow* c) {
   Dense<float> dense;
-  gather_a<kA>(shape, a, dense.a);
-  gather_b<kB>(shape, b, dense);
+  gather_a<kType>(shape, a, dense.a);
+  gather_b<kType>(shape, b, dense);
   gather_c(c, shape, half_c, dense.c);
   multiply(dense.a, dense.b, dense.c, shape);
   scatter_d(d, shape, half_d, dense.c);
 }
-template <Element kType>
-inline void mma_float(Shape shape, bool half_c, bool half_d, const Row* d, const ConstRow* a,
-                      const ConstRow* b, const ConstRow* c) {
-  mma_float8<kType, kType>(shape, half_c, half_d, d, a, b, c);
+
+// The formats of eight bits and less may differ between A and B.
+template <typename Use>
+inline void with_small_float(Element element, Use use) {
+  switch (element) {
+    case Element::kE4m3:
+      return use(std::integral_constant<Element, Element::kE4m3>{});
+    case Element::kE5m2:
+      return use(std::integral_constant<Element, Element::kE5m2>{});
+    case Element::kE2m1:
+      return use(std::integral_constant<Element, Element::kE2m1>{});
+    case Element::kE2m3:
+      return use(std::integral_constant<Element, Element::kE2m3>{});
+    default:
+      return use(std::integral_constant<Element, Element::kE3m2>{});
+  }
+}
+inline void mma_float8(Element type_a, Element type_b, Shape shape, bool half_c, bool half_d,
+                       const Row* d, const ConstRow* a, const ConstRow* b, const ConstRow* c) {
+  Dense<float> dense;
+  with_small_float(type_a, [&](auto type) { gather_a<type.value>(shape, a, dense.a); });
+  with_small_float(type_b, [&](auto type) { gather_b<type.value>(shape, b, dense); });
+  gather_c(c, shape, half_c, dense.c);
+  multiply(dense.a, dense.b, dense.c, shape);
+  scatter_d(d, shape, half_d, dense.c);
 }
 
 // Places of one element per lane and register, for .f64 and .b1.

@@ -159,6 +159,27 @@ inline void wmma_integer(Shape shape, bool saturate_result, const Row* d, const 
   }
 }
 
+// wmma.mma with .b1, m8n8k128: a lane holds a word of A and one of B.
+inline void wmma_bits(bool conjunction, const Row* d, const ConstRow* a, const ConstRow* b,
+                      const ConstRow* c) {
+  constexpr Shape kShape{8, 8, 128};
+  constexpr uint32_t kWords = kShape.k / 32;
+  const Fragment in_c = wmma_fragment(Role::kC, kShape, Element::kS32);
+  uint32_t sums[2][kWarp];
+  for (uint32_t i = 0; i < 2; ++i) {
+    for (uint32_t lane = 0; lane < kWarp; ++lane) {
+      const Place at = in_c.place(lane, i);
+      uint32_t ones = 0;
+      for (uint32_t word = 0; word < kWords; ++word) {
+        const uint32_t x = a[0][at.row * kWords + word], y = b[0][at.column * kWords + word];
+        ones += popc(conjunction ? x & y : x ^ y);
+      }
+      sums[i][lane] = c[i][lane] + ones;
+    }
+  }
+  for (uint32_t i = 0; i < 2; ++i) std::memcpy(d[i], sums[i], sizeof(sums[i]));
+}
+
 // wmma.mma with .f64, m8n8k4. Rows hold 64 bits per lane.
 inline void wmma_f64(double* const* d, const double* const* a, const double* const* b,
                      const double* const* c) {

@@ -42,6 +42,8 @@ class Decoder {
   bool decode_setp();
   bool decode_set();
   bool decode_convert_pack();
+  bool decode_mixed(Op op);
+  bool decode_slct_float(Instr select, Type data);
   bool decode_set_pair(Type to, uint32_t lower, uint32_t upper);
   bool decode_mov();
   bool decode_pack(const Operand& vector, const Operand& scalar, Type type, bool unpack);
@@ -51,7 +53,7 @@ class Decoder {
   bool decode_redux();
   bool decode_matrix_rows(bool store);
   bool decode_wmma_memory(MatrixInfo& info);
-  [[nodiscard]] bool check_matrix(const MatrixInfo& info, Type a, bool wide, bool wmma) const;
+  bool decode_matrix_product(MatrixInfo& info);
   bool decode_mbarrier();
   bool decode_mbarrier_op(MBarrier kind, const Operand& place, const Operand* value,
                           const Operand* to);

@@ -1,5 +1,6 @@
 // mma, wmma, ldmatrix and their kin; cp.async and mbarrier.
 #include <charconv>
+#include <span>
 
 #include "softgpu/ptx/decode.h"
 
@@ -22,6 +23,137 @@ bool parse_shape(const std::vector<std::string_view>& parts, MatrixInfo& info) {
   return false;
 }
 
+struct Form {
+  uint32_t m, n, k;
+};
+// PTX ISA 9.7.14.5 (mma) and 9.7.14.4 (wmma): the shapes of each type of A and B.
+std::span<const Form> mma_forms(Type type, bool with_kind) {
+  static constexpr Form kHalf[] = {{8, 8, 4}, {16, 8, 8}, {16, 8, 16}};
+  static constexpr Form kDouble[] = {{8, 8, 4}, {16, 8, 4}, {16, 8, 8}, {16, 8, 16}};
+  static constexpr Form kBytes[] = {{8, 8, 16}, {16, 8, 16}, {16, 8, 32}};
+  static constexpr Form kNibbles[] = {{8, 8, 32}, {16, 8, 32}, {16, 8, 64}};
+  static constexpr Form kBits[] = {{8, 8, 128}, {16, 8, 128}, {16, 8, 256}};
+  switch (type) {
+    case Type::kF16:
+      return kHalf;
+    case Type::kBF16:
+      return std::span(kHalf).subspan(1);
+    case Type::kTF32:
+      return std::span(kDouble).subspan(1, 2);
+    case Type::kF64:
+      return kDouble;
+    case Type::kE4M3:
+    case Type::kE5M2:
+      return std::span(kBytes).subspan(with_kind ? 2 : 1);
+    case Type::kE2M1:
+    case Type::kE2M3:
+    case Type::kE3M2:
+      return std::span(kBytes).subspan(with_kind ? 2 : 3);
+    case Type::kS8:
+    case Type::kU8:
+      return kBytes;
+    case Type::kS4:
+    case Type::kU4:
+      return kNibbles;
+    case Type::kB1:
+      return kBits;
+    default:
+      return {};
+  }
+}
+std::span<const Form> wmma_forms(Type type) {
+  static constexpr Form kSquare[] = {{16, 16, 16}, {8, 32, 16}, {32, 8, 16}};
+  static constexpr Form kSingle[] = {{16, 16, 8}}, kDouble[] = {{8, 8, 4}};
+  static constexpr Form kNibbles[] = {{8, 8, 32}}, kBits[] = {{8, 8, 128}};
+  switch (type) {
+    case Type::kF16:
+    case Type::kBF16:
+    case Type::kS8:
+    case Type::kU8:
+      return kSquare;
+    case Type::kTF32:
+      return kSingle;
+    case Type::kF64:
+      return kDouble;
+    case Type::kS4:
+    case Type::kU4:
+      return kNibbles;
+    case Type::kB1:
+      return kBits;
+    default:
+      return {};
+  }
+}
+bool known_form(const MatrixInfo& info, bool wmma, Type a, bool with_kind) {
+  for (const Form& form : wmma ? wmma_forms(a) : mma_forms(a, with_kind)) {
+    if (form.m == info.m && form.n == info.n && form.k == info.k) return true;
+  }
+  return false;
+}
+
+// Types that may meet as A and B: those of one answer.
+Type family_of_inputs(Type type) {
+  switch (type) {
+    case Type::kE4M3:
+    case Type::kE5M2:
+    case Type::kE2M1:
+    case Type::kE2M3:
+    case Type::kE3M2:
+      return Type::kE4M3;
+    case Type::kU8:
+      return Type::kS8;
+    case Type::kU4:
+      return Type::kS4;
+    default:
+      return type;
+  }
+}
+// Whether C and D may have this type when A has that one.
+bool fits(Type accumulator, Type a) {
+  switch (family_of_inputs(a)) {
+    case Type::kF64:
+      return accumulator == Type::kF64;
+    case Type::kS8:
+    case Type::kS4:
+    case Type::kB1:
+      return accumulator == Type::kS32;
+    case Type::kF16:
+    case Type::kE4M3:
+      return accumulator == Type::kF16 || accumulator == Type::kF32;
+    default:
+      return accumulator == Type::kF32;
+  }
+}
+
+enum class Role : uint8_t { kA, kB, kC };
+uint32_t bits_of(Type type) {
+  if (type == Type::kS4 || type == Type::kU4) return 4;
+  return type == Type::kB1 ? 1 : 8 * size_of(type);
+}
+// How many registers hold a fragment: of 64 bits for .f64, of 32 for all others.
+uint32_t registers(const MatrixInfo& info, bool wmma, Role role, Type type) {
+  const bool input = role != Role::kC;
+  if (wmma && type == Type::kF16 && input) return 8;  // each element twice in some shapes
+  const bool quad = !wmma && info.m == 8 && info.k == 4 && size_of(type) < 8;
+  if (quad) return input ? 2 : type == Type::kF16 ? 4 : 8;  // m8n8k4: four products at once
+  const uint32_t elements = role == Role::kA   ? info.m * info.k
+                            : role == Role::kB ? info.k * info.n
+                                               : info.m * info.n;
+  return elements / kLanes * bits_of(type) / (type == Type::kF64 ? 64 : 32);
+}
+
+// What wmma.load and wmma.store may move. Elements below a byte come in runs along k only.
+bool known_wmma_memory(const MatrixInfo& info, Role role, Type type) {
+  if (role != Role::kC) {
+    const bool along_k = info.a_by_column == (role == Role::kB);
+    return known_form(info, true, type, false) && (bits_of(type) >= 8 || along_k);
+  }
+  for (const Type a : {Type::kF16, Type::kTF32, Type::kF64, Type::kS8, Type::kS4, Type::kB1}) {
+    if (fits(type, a) && known_form(info, true, a, false)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::vector<uint32_t> Decoder::rows_of(const Operand& operand, Type type, bool results) {
@@ -40,19 +172,26 @@ bool Decoder::decode_matrix() {
   const std::string_view base = parts_[0];
   if (base == "ldmatrix" || base == "stmatrix") return decode_matrix_rows(base == "stmatrix");
   MatrixInfo& info = code_->matrices.emplace_back();
-  Instr in;
-  in.data = &info;
   if (base == "movmatrix") {
+    Instr in;
+    in.data = &info;
     in.a = source(operand(1), Type::kB32);
     in.d = result(operand(0), Type::kB32);
     in.run = isa().matrix(MatrixKind::kMove, Type::kB16, Type::kB16, info);
     return push(in);
   }
-  if (has("sp") || has("sp::ordered_metadata") || has("block_scale")) return fail("");
   if (!parse_shape(parts_, info)) return fail("unknown shape");
+  if (base == "wmma" && (has("load") || has("store"))) return decode_wmma_memory(info);
+  return decode_matrix_product(info);
+}
+
+// mma and wmma.mma.
+bool Decoder::decode_matrix_product(MatrixInfo& info) {
+  if (has("sp") || has("sp::ordered_metadata") || has("block_scale")) return fail("");
+  const bool wmma = parts_[0] == "wmma";
   info.saturate = has("satfinite");
   info.conjunction = has("and");
-  if (base == "wmma" && (has("load") || has("store"))) return decode_wmma_memory(info);
+  info.rounding = arithmetic_mods() & kRoundMask;
   // Layouts of A and B come in this order.
   std::vector<bool> by_column;
   for (const std::string_view part : parts_) {
@@ -63,47 +202,32 @@ bool Decoder::decode_matrix() {
     info.b_by_column = by_column[1];
   }
   // mma: d.a.b.c. wmma: the same, or only d.c when A and B are .f16.
-  Type a = Type::kF16, b = Type::kF16, c = types_.empty() ? Type::kNone : types_.back();
-  const Type d = types_.empty() ? Type::kNone : types_.front();
-  if (types_.size() == 4) {
-    a = types_[1];
-    b = types_[2];
-  } else if (types_.size() != 2) {
-    return fail("unknown types");
-  }
+  if (types_.size() != 4 && (!wmma || types_.size() != 2)) return fail("unknown types");
+  const bool four = types_.size() == 4;
+  const Type a = four ? types_[1] : Type::kF16, b = four ? types_[2] : Type::kF16;
+  const Type c = types_.back(), d = types_.front();
   info.half_c = c == Type::kF16;
   info.half_d = d == Type::kF16;
-  const bool wide = d == Type::kF64;
-  const Type row = wide ? Type::kB64 : Type::kB32;
+  if (!known_form(info, wmma, a, has("kind::f8f6f4")) || !fits(d, a) || !fits(c, a) ||
+      family_of_inputs(a) != family_of_inputs(b)) {
+    return fail("unknown shape and types");
+  }
+  const Type row = d == Type::kF64 ? Type::kB64 : Type::kB32;
   info.a = rows_of(operand(1), row, false);
   info.b = rows_of(operand(2), row, false);
   info.c = rows_of(operand(3), row, false);
   info.d = rows_of(operand(0), row, true);
-  if (!check_matrix(info, a, wide, base == "wmma")) return fail("operands of the wrong number");
-  in.run = isa().matrix(base == "mma" ? MatrixKind::kMma : MatrixKind::kWmma, a, b, info);
+  // The fragments must have the registers that the shape says: handlers do not look again.
+  if (info.a.size() != registers(info, wmma, Role::kA, a) ||
+      info.b.size() != registers(info, wmma, Role::kB, b) ||
+      info.c.size() != registers(info, wmma, Role::kC, c) ||
+      info.d.size() != registers(info, wmma, Role::kC, d)) {
+    return fail("operands of the wrong number");
+  }
+  Instr in;
+  in.data = &info;
+  in.run = isa().matrix(wmma ? MatrixKind::kWmma : MatrixKind::kMma, a, b, info);
   return push(in);
-}
-
-// The fragments must have the registers that the shape says: handlers do not look again.
-bool Decoder::check_matrix(const MatrixInfo& info, Type a, bool wide, bool wmma) const {
-  const auto most = [](const std::vector<uint32_t>& rows) {
-    return !rows.empty() && rows.size() <= 8;
-  };
-  if (!most(info.a) || !most(info.b) || !most(info.c) || !most(info.d)) return false;
-  if (wmma) return true;
-  uint32_t bits = size_of(a) * 8;
-  if (a == Type::kS4 || a == Type::kU4) bits = 4;
-  if (a == Type::kB1) bits = 1;
-  if (bits == 0) return false;
-  const bool quad = a == Type::kF16 && info.m == 8;  // m8n8k4: four products at once
-  const uint32_t word = wide ? 64 : 32;
-  const uint32_t elements_c = quad ? 8 : info.m * info.n / 32;
-  const auto registers = [&](uint32_t elements, uint32_t width) { return elements * width / word; };
-  const uint32_t in_a = quad ? 2 : registers(info.m * info.k / 32, bits);
-  const uint32_t in_b = quad ? 2 : registers(info.k * info.n / 32, bits);
-  return info.a.size() == in_a && info.b.size() == in_b &&
-         info.c.size() == registers(elements_c, info.half_c ? 16 : word) &&
-         info.d.size() == registers(elements_c, info.half_d ? 16 : word);
 }
 
 bool Decoder::decode_wmma_memory(MatrixInfo& info) {
@@ -119,7 +243,11 @@ bool Decoder::decode_wmma_memory(MatrixInfo& info) {
   if (operands() > 2) info.stride = source(operand(2), Type::kU32);
   const Type row = type_ == Type::kF64 ? Type::kB64 : Type::kB32;
   info.d = rows_of(fragment, row, !store);
-  if (info.d.empty() || info.d.size() > 8) return fail("operands of the wrong number");
+  const auto role = static_cast<Role>(info.role);
+  if (!known_wmma_memory(info, role, type_) ||
+      info.d.size() != registers(info, true, role, type_)) {
+    return fail("operands of the wrong number");
+  }
   in.run = isa().matrix(store ? MatrixKind::kWmmaStore : MatrixKind::kWmmaLoad, type_, type_, info);
   return push(in);
 }

@@ -104,13 +104,13 @@ uint32_t Decoder::arithmetic_mods() const {
     if (part == "ftz") mods |= kFtz;
     if (part == "sat") mods |= kSat;
     if (part == "satfinite") mods |= kSatFinite;
-    if (part == "approx" || part == "full") mods |= kApprox;
+    if (part == "approx") mods |= kApprox;
     if (part == "NaN") mods |= kNan;
     if (part == "xorsign") mods |= kXorSign;
+    if (part == "abs") mods |= kAbsolute;
     if (part == "relu") mods |= kRelu;
     if (part == "shiftamt") mods |= kShiftAmt;
     if (part == "wrap") mods |= kWrap;
-    if (part == "oob") mods |= kOutOfRange;
     if (part == "rz") mods |= kRoundZero;
     if (part == "rm") mods |= kRoundDown;
     if (part == "rp") mods |= kRoundUp;
@@ -149,9 +149,8 @@ bool Decoder::decode_move() {
     in.c = source(operand(3), type_);
     in.d = result(operand(0), data);
     in.mods = arithmetic_mods();
-    if (type_ == Type::kF32 && size_of(data) != 4) return fail("slct of this width by f32");
-    in.run = type_ == Type::kF32 ? isa().arithmetic(Op::kSlct, Type::kF32, in.mods)
-                                 : isa().arithmetic(Op::kSlct, bits_type(data), in.mods);
+    if (type_ == Type::kF32) return decode_slct_float(in, data);
+    in.run = isa().arithmetic(Op::kSlct, bits_type(data), in.mods);
     return push(in);
   }
   in.a = source(operand(1), type_);
@@ -160,6 +159,19 @@ bool Decoder::decode_move() {
   in.d = result(operand(0), type_);
   in.run = isa().arithmetic(Op::kSelp, type, 0);
   return push(in);
+}
+
+// slct by a float: c >= 0 into a scratch predicate (a NaN selects b), then selp.
+bool Decoder::decode_slct_float(Instr select, Type data) {
+  Instr test;
+  test.a = select.c;
+  test.b = constant(0, 4);
+  test.d = select.c = scratch(4);
+  test.mods = select.mods;
+  test.run = isa().compare(Compare::kGe, Type::kF32, test.mods);
+  if (!push(test)) return false;
+  select.run = isa().arithmetic(Op::kSelp, bits_type(data), 0);
+  return push(select);
 }
 
 bool Decoder::decode_mov() {
@@ -319,6 +331,8 @@ bool Decoder::decode_arithmetic() {
   }
   Type to = type_, type = type_;
   const bool integer = !is_float(type_);
+  if (has("oob")) return fail("out-of-bounds NaN: PTX does not say which one it is");
+  if (types_.size() == 2 && types_[0] == Type::kF32) return decode_mixed(op);
   const bool carry = has("cc");
   if (carry) return decode_carry();
   if (op == Op::kMulLo && has("hi")) op = Op::kMulHi;
@@ -372,6 +386,28 @@ bool Decoder::decode_arithmetic() {
   }
   in.d = result(operand(0), to);
   in.run = isa().arithmetic(op, type, in.mods);
+  return push(in);
+}
+
+// add, sub, fma of .f16 or .bf16 with .f32 (PTX ISA 9.7.5): all but the last operand are widened.
+bool Decoder::decode_mixed(Op op) {
+  const bool sum = op == Op::kAdd || op == Op::kSub;
+  if ((type_ != Type::kF16 && type_ != Type::kBF16) || (!sum && op != Op::kFma)) return fail("");
+  const auto widened = [&](size_t i) {
+    Instr in;
+    in.a = source(operand(i), type_);
+    in.d = scratch(128);
+    in.run = isa().convert(Type::kF32, type_, 0);
+    push(in);
+    return in.d;
+  };
+  Instr in;
+  in.a = widened(1);
+  in.b = sum ? source(operand(2), Type::kF32) : widened(2);
+  if (!sum) in.c = source(operand(3), Type::kF32);
+  in.d = result(operand(0), Type::kF32);
+  in.mods = arithmetic_mods();
+  in.run = isa().arithmetic(op, Type::kF32, in.mods);
   return push(in);
 }
 

@@ -12,8 +12,9 @@ enum class MatrixKind : uint8_t { kMma, kWmma, kWmmaLoad, kWmmaStore, kLoad, kSt
 
 struct MatrixInfo {
   uint32_t m = 0, n = 0, k = 0;
-  uint8_t element_a = 0;  // math::Element
-  uint8_t role = 0;       // math::Role of a wmma.load
+  uint8_t element_a = 0, element_b = 0;  // math::Element
+  uint8_t role = 0;                      // math::Role of a wmma.load
+  uint32_t rounding = 0;                 // kRoundMask bits of a wmma.mma with .f64
   bool half_c = false, half_d = false;
   bool saturate = false, conjunction = false;
   bool a_by_column = false, b_by_column = false;  // a: also the layout of wmma.load and .store

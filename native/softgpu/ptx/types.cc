@@ -33,6 +33,8 @@ constexpr std::array kEntries = {
     Entry{Type::kE2M1x2, "e2m1x2", 1, true, true}, Entry{Type::kE2M3x2, "e2m3x2", 2, true, true},
     Entry{Type::kE3M2x2, "e3m2x2", 2, true, true}, Entry{Type::kU4, "u4", 0, false, false},
     Entry{Type::kS4, "s4", 0, true, false},        Entry{Type::kB1, "b1", 0, false, false},
+    Entry{Type::kE2M1, "e2m1", 1, true, true},     Entry{Type::kE2M3, "e2m3", 1, true, true},
+    Entry{Type::kE3M2, "e3m2", 1, true, true},
 };
 
 const Entry& entry(Type type) { return kEntries[static_cast<size_t>(type)]; }

@@ -44,6 +44,10 @@ enum class Type : uint8_t {
   kU4,
   kS4,
   kB1,
+  // Elements of matrices only.
+  kE2M1,
+  kE2M3,
+  kE3M2,
 };
 
 // `s32` for the text after the dot; kNone when it is no type.

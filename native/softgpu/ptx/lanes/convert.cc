@@ -33,6 +33,15 @@ VGPU_INLINE float flush(float x) {
 }
 VGPU_INLINE double flush(double x) { return x; }
 
+// A NaN in single precision is the canonical one (PTX ISA 9.7.3).
+VGPU_INLINE float canonical(float x) {
+  float nan;
+  const uint32_t bits = 0x7fffffffu;
+  __builtin_memcpy(&nan, &bits, 4);
+  return x != x ? nan : x;
+}
+VGPU_INLINE double canonical(double x) { return x; }
+
 template <class T>
 VGPU_INLINE T to_integral(T x, uint32_t mods) {
   switch (mods & kRoundMask) {
@@ -63,12 +72,15 @@ struct IntToInt {
     }
   }
 };
-// Out of range clamps, NaN gives zero (to 64 bits: the highest bit alone).
+// Out of range clamps. NaN gives zero, or the highest bit alone where one of the types has 64 bits.
 template <class D, class S>
 struct FloatToInt {
   VGPU_INLINE D run(S a, const Instr* in) {
     const S x = (in->mods & kFtz) != 0 ? flush(a) : a;
-    if (x != x) return sizeof(D) == 8 ? static_cast<D>(uint64_t{1} << 63) : D{0};
+    if (x != x) {
+      constexpr bool kWide = sizeof(D) == 8 || sizeof(S) == 8;
+      return kWide ? static_cast<D>(uint64_t{1} << (kBits<D> - 1)) : D{0};
+    }
     const S r = to_integral(x, in->mods);
     const S limit =
         static_cast<S>(2) * static_cast<S>(uint64_t{1} << (kBits<D> - 1 - (kIsSigned<D> ? 1 : 0)));
@@ -101,7 +113,7 @@ struct FloatToFloat {
     S x = a;
     if ((in->mods & kFtz) != 0) x = flush(x);
     if ((in->mods & kRoundInteger) != 0) x = to_integral(x, in->mods);
-    D r = static_cast<D>(x);
+    D r = canonical(static_cast<D>(x));
     if ((in->mods & kFtz) != 0) r = flush(r);
     if ((in->mods & kSat) != 0) r = r > 0 ? (r < 1 ? r : D{1}) : D{0};
     return r;
@@ -109,7 +121,7 @@ struct FloatToFloat {
 };
 template <class D, class S>
 struct FloatWiden {
-  VGPU_INLINE D run(S a, const Instr*) { return static_cast<D>(a); }
+  VGPU_INLINE D run(S a, const Instr*) { return canonical(static_cast<D>(a)); }
 };
 
 template <Handler plain>

@@ -30,6 +30,9 @@ VGPU_INLINE uint16_t narrow_as(S a, bool finite) {
 template <bool bf16, class S>
 VGPU_INLINE uint16_t narrow(S a, uint32_t mods) {
   if constexpr (kIsFloat<S>) {
+    if constexpr (sizeof(S) == 4) {
+      if ((mods & kFtz) != 0) a = m::flush(a);
+    }
     if ((mods & kRelu) != 0) a = a != a ? a : a > 0 ? a : S{0};
     if ((mods & kSat) != 0) a = m::saturate(a);
   }
@@ -123,9 +126,14 @@ struct Between16 {
 struct ToTf32 {
   VGPU_INLINE float run(float a, const Instr* in) {
     float x = (in->mods & kRelu) != 0 ? m::relu(a) : a;
-    if ((in->mods & kRoundAway) != 0) return m::f32_to_tf32<Rounding::kAway>(x);
-    return (in->mods & kRoundMask) == kRoundZero ? m::f32_to_tf32<Rounding::kZero>(x)
-                                                 : m::f32_to_tf32<Rounding::kNearest>(x);
+    return (in->mods & kSatFinite) != 0 ? round<Overflow::kFinite>(x, in->mods)
+                                        : round<Overflow::kByRounding>(x, in->mods);
+  }
+  template <Overflow O>
+  VGPU_INLINE float round(float x, uint32_t mods) {
+    if ((mods & kRoundAway) != 0) return m::f32_to_tf32<Rounding::kAway, O>(x);
+    return (mods & kRoundMask) == kRoundZero ? m::f32_to_tf32<Rounding::kZero, O>(x)
+                                             : m::f32_to_tf32<Rounding::kNearest, O>(x);
   }
 };
 
@@ -136,35 +144,110 @@ struct Pack {
     return static_cast<uint32_t>(narrow<bf16>(a, in->mods)) << 16 | narrow<bf16>(b, in->mods);
   }
 };
-template <bool e5m2>
-VGPU_INLINE uint32_t to_8(float x, uint32_t mods) {
-  if ((mods & kRelu) != 0) x = m::relu(x);
-  return e5m2 ? m::f32_to_e5m2(x) : m::f32_to_e4m3(x);
-}
-template <bool e5m2>
-struct Pack8 {
-  VGPU_INLINE uint16_t run(float a, float b, const Instr* in) {
-    return static_cast<uint16_t>(to_8<e5m2>(a, in->mods) << 8 | to_8<e5m2>(b, in->mods));
+
+// Formats of eight bits and less, in pairs. code() is a value's bits; a pair's values are `bits`
+// apart. .satfinite is mandatory where it is not said.
+struct E4m3 {
+  static constexpr int bits = 8;
+  VGPU_INLINE uint32_t code(float x, uint32_t) { return m::f32_to_e4m3(x); }
+  VGPU_INLINE uint16_t half_of(uint32_t code) { return m::e4m3_to_f16(static_cast<uint8_t>(code)); }
+};
+struct E5m2 {
+  static constexpr int bits = 8;
+  VGPU_INLINE uint32_t code(float x, uint32_t) { return m::f32_to_e5m2(x); }
+  VGPU_INLINE uint16_t half_of(uint32_t code) { return m::e5m2_to_f16(static_cast<uint8_t>(code)); }
+};
+template <m::SmallFormat F, int distance>
+struct Tiny {
+  static constexpr int bits = distance;
+  VGPU_INLINE uint32_t code(float x, uint32_t) {
+    return m::encode<F, Rounding::kNearest, Overflow::kFinite>(x);
+  }
+  VGPU_INLINE uint16_t half_of(uint32_t code) {
+    return m::f32_to_f16<Rounding::kNearest>(m::small_to_f32<F>(code));
   }
 };
-template <bool e5m2, bool bf16>
-struct Pack8From16 {
+struct Ue8m0 {
+  static constexpr int bits = 8;
+  VGPU_INLINE uint32_t code(float x, uint32_t mods) {
+    const bool finite = (mods & kSatFinite) != 0;
+    return (mods & kRoundMask) == kRoundUp ? m::f32_to_ue8m0<Rounding::kUp>(x, finite)
+                                           : m::f32_to_ue8m0<Rounding::kZero>(x, finite);
+  }
+  VGPU_INLINE uint16_t half_of(uint32_t code) {
+    return m::ue8m0_to_bf16(static_cast<uint8_t>(code));
+  }
+};
+
+template <class Format>
+VGPU_INLINE uint16_t pack_codes(float high, float low, uint32_t mods) {
+  if ((mods & kRelu) != 0) {
+    high = m::relu(high);
+    low = m::relu(low);
+  }
+  return static_cast<uint16_t>(Format::code(high, mods) << Format::bits | Format::code(low, mods));
+}
+template <class Format>
+struct PackCodes {
+  VGPU_INLINE uint16_t run(float a, float b, const Instr* in) {
+    return pack_codes<Format>(a, b, in->mods);
+  }
+};
+template <class Format, bool bf16>
+struct PackCodesFrom16 {
   VGPU_INLINE uint16_t run(uint32_t a, const Instr* in) {
     const auto low = static_cast<uint16_t>(a), high = static_cast<uint16_t>(a >> 16);
-    return static_cast<uint16_t>(
-        to_8<e5m2>(bf16 ? m::bf16_to_f32(high) : m::f16_to_f32(high), in->mods) << 8 |
-        to_8<e5m2>(bf16 ? m::bf16_to_f32(low) : m::f16_to_f32(low), in->mods));
+    return pack_codes<Format>(bf16 ? m::bf16_to_f32(high) : m::f16_to_f32(high),
+                              bf16 ? m::bf16_to_f32(low) : m::f16_to_f32(low), in->mods);
   }
 };
-template <bool e5m2>
-struct Unpack8 {
+template <class Format>
+struct UnpackCodes {
   VGPU_INLINE uint32_t run(uint16_t a, const Instr* in) {
-    const uint32_t r = e5m2 ? m::e5m2x2_to_f16x2(a) : m::e4m3x2_to_f16x2(a);
-    if ((in->mods & kRelu) == 0) return r;
-    return static_cast<uint32_t>(m::relu_f16(static_cast<uint16_t>(r >> 16))) << 16 |
-           m::relu_f16(static_cast<uint16_t>(r));
+    constexpr uint32_t kMask = (1u << Format::bits) - 1;
+    uint16_t high = Format::half_of(a >> Format::bits & kMask), low = Format::half_of(a & kMask);
+    if ((in->mods & kRelu) != 0) {
+      high = m::relu_f16(high);
+      low = m::relu_f16(low);
+    }
+    return static_cast<uint32_t>(high) << 16 | low;
   }
 };
+template <class Format>
+Handler pairs_of(Type to, Type from) {
+  const bool to_half = to == Type::kF16x2 || to == Type::kBF16x2;
+  if (to_half) return unary<UnpackCodes<Format>, uint32_t, uint16_t>;
+  switch (from) {
+    case Type::kF32:
+      return binary<PackCodes<Format>, uint16_t, float, float>;
+    case Type::kF16x2:
+      return unary<PackCodesFrom16<Format, false>, uint16_t, uint32_t>;
+    case Type::kBF16x2:
+      return unary<PackCodesFrom16<Format, true>, uint16_t, uint32_t>;
+    default:
+      return nullptr;
+  }
+}
+// To and from `small`; ue8m0 goes with bf16, the others with f16 on the way out.
+Handler pairs_with(Type small, Type to, Type from) {
+  if (to != small && to != (small == Type::kUE8M0x2 ? Type::kBF16x2 : Type::kF16x2)) return nullptr;
+  switch (small) {
+    case Type::kE4M3x2:
+      return pairs_of<E4m3>(to, from);
+    case Type::kE5M2x2:
+      return pairs_of<E5m2>(to, from);
+    case Type::kE2M1x2:
+      return pairs_of<Tiny<m::kE2m1, 4>>(to, from);
+    case Type::kE2M3x2:
+      return pairs_of<Tiny<m::kE2m3, 8>>(to, from);
+    case Type::kE3M2x2:
+      return pairs_of<Tiny<m::kE3m2, 8>>(to, from);
+    case Type::kUE8M0x2:
+      return from == Type::kF16x2 ? nullptr : pairs_of<Ue8m0>(to, from);
+    default:
+      return nullptr;
+  }
+}
 
 template <bool bf16>
 Handler to_16(Type from, uint32_t mods) {
@@ -185,19 +268,8 @@ Handler convert_half(Type to, Type from, uint32_t mods) {
   if ((mods & kRoundStochastic) != 0) return nullptr;
   if (to == Type::kF16x2 && from == Type::kF32) return binary<Pack<false>, uint32_t, float, float>;
   if (to == Type::kBF16x2 && from == Type::kF32) return binary<Pack<true>, uint32_t, float, float>;
-  if (to == Type::kE4M3x2 && from == Type::kF32)
-    return binary<Pack8<false>, uint16_t, float, float>;
-  if (to == Type::kE5M2x2 && from == Type::kF32) return binary<Pack8<true>, uint16_t, float, float>;
-  if (to == Type::kE4M3x2 && from == Type::kF16x2)
-    return unary<Pack8From16<false, false>, uint16_t, uint32_t>;
-  if (to == Type::kE5M2x2 && from == Type::kF16x2)
-    return unary<Pack8From16<true, false>, uint16_t, uint32_t>;
-  if (to == Type::kE4M3x2 && from == Type::kBF16x2)
-    return unary<Pack8From16<false, true>, uint16_t, uint32_t>;
-  if (to == Type::kE5M2x2 && from == Type::kBF16x2)
-    return unary<Pack8From16<true, true>, uint16_t, uint32_t>;
-  if (to == Type::kF16x2 && from == Type::kE4M3x2) return unary<Unpack8<false>, uint32_t, uint16_t>;
-  if (to == Type::kF16x2 && from == Type::kE5M2x2) return unary<Unpack8<true>, uint32_t, uint16_t>;
+  if (const Handler pairs = pairs_with(to, to, from)) return pairs;
+  if (const Handler pairs = pairs_with(from, to, from)) return pairs;
   if (to == Type::kTF32 && from == Type::kF32) return unary<ToTf32, float, float>;
   if (to == Type::kF16) return to_16<false>(from, mods);
   if (to == Type::kBF16) return to_16<true>(from, mods);

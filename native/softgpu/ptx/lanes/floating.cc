@@ -77,6 +77,13 @@ struct Div {
     return finish<ftz, sat>(flush<ftz>(a) / flush<ftz>(b));
   }
 };
+// div.approx: 0 for 2^126 < |b| < 2^128, and NaN there if a is infinite; else correctly rounded.
+template <bool ftz>
+struct DivApprox {
+  VGPU_INLINE float run(float a, float b, const Instr*) {
+    return finish<ftz, false>(math::div_approx(flush<ftz>(a), flush<ftz>(b)));
+  }
+};
 VGPU_INLINE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 VGPU_INLINE double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
 template <class T, bool ftz, bool sat>
@@ -113,9 +120,15 @@ struct MinMax {
     return pick<T, ftz, max>(a, b, plain ? 0 : in->mods);
   }
 };
+// Of three, with .abs: of their magnitudes.
 template <class T, bool ftz, bool max>
 struct MinMax3 {
   VGPU_INLINE T run(T a, T b, T c, const Instr* in) {
+    if ((in->mods & kAbsolute) != 0) {
+      a = static_cast<T>(__builtin_fabs(a));
+      b = static_cast<T>(__builtin_fabs(b));
+      c = static_cast<T>(__builtin_fabs(c));
+    }
     return pick<T, ftz, max>(pick<T, ftz, max>(a, b, in->mods), c, in->mods);
   }
 };
@@ -227,13 +240,6 @@ struct Tanh {
   }
 };
 
-template <bool ftz>
-struct SlctF {
-  VGPU_INLINE uint32_t run(uint32_t a, uint32_t b, float c, const Instr*) {
-    return flush<ftz>(c) >= 0 ? a : b;
-  }
-};
-
 // Directed rounding: the processor's mode is changed around the ordinary handler.
 template <Handler plain>
 const Instr* rounded(Warp& w, const Instr* in) {
@@ -271,6 +277,9 @@ Handler rounding_op(Op op, uint32_t mods) {
 
 template <bool ftz>
 Handler single(Op op, uint32_t mods) {
+  if (op == Op::kDiv && (mods & kApprox) != 0) {
+    return binary<DivApprox<ftz>, float, float, float>;
+  }
   if (const Handler handler = (mods & kSat) != 0 ? rounding_op<float, ftz, true>(op, mods)
                                                  : rounding_op<float, ftz, false>(op, mods)) {
     return handler;
@@ -309,8 +318,6 @@ Handler single(Op op, uint32_t mods) {
       return unary<Tanh<ftz>, float, float>;
     case Op::kCopysign:
       return binary<CopySignF, uint32_t, uint32_t, uint32_t>;
-    case Op::kSlct:
-      return ternary<SlctF<ftz>, uint32_t, uint32_t, uint32_t, float>;
     default:
       return nullptr;
   }
@@ -425,7 +432,7 @@ const Instr* test_property(Warp& w, const Instr* in) {
         r = exponent == kExponent && mantissa != 0;
         break;
       case Test::kNormal:
-        r = exponent != kExponent && exponent != 0;
+        r = exponent != kExponent && (exponent != 0 || mantissa == 0);  // a zero is normal
         break;
       case Test::kSubnormal:
         r = exponent == 0 && mantissa != 0;

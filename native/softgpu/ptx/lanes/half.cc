@@ -54,7 +54,7 @@ VGPU_INLINE uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint32_t mods) 
       }
       const uint16_t r = (mods & kNan) != 0 ? m::select16<NanRule::kNan, kMax>(a, b, kInfinity)
                                             : m::select16<NanRule::kNumber, kMax>(a, b, kInfinity);
-      return r | sign;
+      return r == m::kNanF16 ? r : r | sign;
     }
     default:
       return a;

@@ -87,11 +87,10 @@ inline constexpr uint32_t kShiftAmt = 1u << 6;  // bfind.shiftamt
 inline constexpr uint32_t kWrap = 1u << 7;      // shf.wrap, bmsk.wrap
 inline constexpr uint32_t kCarryIn = 1u << 8;
 inline constexpr uint32_t kCarryOut = 1u << 9;
-inline constexpr uint32_t kSubtract = 1u << 10;  // madc of a negated product: reserved
+inline constexpr uint32_t kAbsolute = 1u << 10;  // .abs of min and max
 inline constexpr uint32_t kSignedA = 1u << 11;   // dp4a, dp2a
 inline constexpr uint32_t kSignedB = 1u << 12;
-inline constexpr uint32_t kHigh = 1u << 13;        // dp2a.hi
-inline constexpr uint32_t kOutOfRange = 1u << 14;  // fma.oob
+inline constexpr uint32_t kHigh = 1u << 13;  // dp2a.hi
 // Rounding, two bits: nearest even, zero, minus infinity, plus infinity.
 inline constexpr uint32_t kRoundShift = 16;
 inline constexpr uint32_t kRoundMask = 3u << kRoundShift;

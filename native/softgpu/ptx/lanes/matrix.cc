@@ -1,6 +1,8 @@
 // mma, wmma, ldmatrix, stmatrix, movmatrix (PTX ISA section 9.7.14).
 #include "softgpu/ptx/matrix.h"
 
+#include <cfenv>
+
 #include "softgpu/math/wmma.h"
 #include "softgpu/ptx/lanes/access.h"
 
@@ -48,13 +50,12 @@ const Instr* mma_float(Warp& w, const Instr* in) {
                       rows.c);
   return in + 1;
 }
-template <Element kA, Element kB>
 const Instr* mma_float8(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const Rows rows(w, info);
-  m::mma_float8<kA, kB>({info.m, info.n, info.k}, info.half_c, info.half_d, rows.d, rows.a, rows.b,
-                        rows.c);
+  m::mma_float8(static_cast<Element>(info.element_a), static_cast<Element>(info.element_b),
+                {info.m, info.n, info.k}, info.half_c, info.half_d, rows.d, rows.a, rows.b, rows.c);
   return in + 1;
 }
 template <Element kA, Element kB>
@@ -104,18 +105,26 @@ const Instr* wmma_integer(Warp& w, const Instr* in) {
   m::wmma_integer<kType>({info.m, info.n, info.k}, info.saturate, rows.d, rows.a, rows.b, rows.c);
   return in + 1;
 }
+const Instr* wmma_bits(Warp& w, const Instr* in) {
+  VGPU_WHOLE_WARP(w, in);
+  const auto& info = *static_cast<const MatrixInfo*>(in->data);
+  const Rows rows(w, info);
+  m::wmma_bits(info.conjunction, rows.d, rows.a, rows.b, rows.c);
+  return in + 1;
+}
 const Instr* wmma_f64(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const DoubleRows rows(w, info);
-  m::wmma_f64(rows.d, rows.a, rows.b, rows.c);
+  static constexpr int kModes[4] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
+  std::fesetround(kModes[info.rounding >> kRoundShift]);
+  void (*volatile product)(double* const*, const double* const*, const double* const*,
+                           const double* const*) = m::wmma_f64;  // see rounded() in floating.cc
+  product(rows.d, rows.a, rows.b, rows.c);
+  std::fesetround(FE_TONEAREST);
   return in + 1;
 }
 
-template <Element kA>
-Handler float8_with(Element b) {
-  return b == Element::kE4m3 ? mma_float8<kA, Element::kE4m3> : mma_float8<kA, Element::kE5m2>;
-}
 template <Element kA>
 Handler integer_with(Element b) {
   switch (b) {
@@ -249,6 +258,12 @@ Element element_of(Type type) {
       return Element::kE4m3;
     case Type::kE5M2:
       return Element::kE5m2;
+    case Type::kE2M1:
+      return Element::kE2m1;
+    case Type::kE2M3:
+      return Element::kE2m3;
+    case Type::kE3M2:
+      return Element::kE3m2;
     case Type::kS8:
       return Element::kS8;
     case Type::kU8:
@@ -276,9 +291,11 @@ Handler mma_of(Type a, Type b, const MatrixInfo& info) {
     case Type::kF64:
       return mma_f64;
     case Type::kE4M3:
-      return float8_with<Element::kE4m3>(eb);
     case Type::kE5M2:
-      return float8_with<Element::kE5m2>(eb);
+    case Type::kE2M1:
+    case Type::kE2M3:
+    case Type::kE3M2:
+      return mma_float8;
     case Type::kS8:
       return integer_with<Element::kS8>(eb);
     case Type::kU8:
@@ -311,6 +328,8 @@ Handler wmma_of(Type a) {
       return wmma_integer<Element::kS4>;
     case Type::kU4:
       return wmma_integer<Element::kU4>;
+    case Type::kB1:
+      return wmma_bits;
     default:
       return nullptr;
   }
@@ -320,6 +339,7 @@ Handler wmma_of(Type a) {
 
 Handler matrix(MatrixKind kind, Type a, Type b, MatrixInfo& info) {
   info.element_a = static_cast<uint8_t>(element_of(a));
+  info.element_b = static_cast<uint8_t>(element_of(b));
   switch (kind) {
     case MatrixKind::kMma:
       return mma_of(a, b, info);
