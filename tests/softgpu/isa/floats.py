@@ -6,17 +6,17 @@ floating point.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 MODES: Final = ("rn", "rz", "rm", "rp")
 
 
-@dataclasses.dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     kind: str  # "nan", "inf" or "finite"
     negative: bool = False
     m: int = 0
@@ -31,7 +31,7 @@ class Number:
 NAN: Final = Number("nan")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Format:
     """A binary format; without ``infinity`` its top exponent holds numbers."""
 
@@ -41,26 +41,27 @@ class Format:
     infinity: bool = True
     largest: int = 0  # finite, as bits; 0: the usual one
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         return 1 + self.exponent + self.mantissa
 
-    @property
+    @functools.cached_property
     def sign(self) -> int:
         return 1 << (self.width - 1)
 
-    @property
+    @functools.cached_property
     def bias(self) -> int:
         return (1 << (self.exponent - 1)) - 1
 
-    @property
+    @functools.cached_property
     def infinite(self) -> int:
         return ((1 << self.exponent) - 1) << self.mantissa
 
-    @property
+    @functools.cached_property
     def most(self) -> int:
         return self.largest or self.infinite - 1
 
+    @functools.lru_cache(maxsize=1 << 18)  # noqa: B019 (formats live as long as the module)
     def decode(self, bits: int) -> Number:
         negative, magnitude = bool(bits & self.sign), bits & (self.sign - 1)
         if magnitude > self.most:
@@ -137,7 +138,7 @@ def integer(value: int) -> Number:
 
 
 def negate(x: Number) -> Number:
-    return dataclasses.replace(x, negative=not x.negative)
+    return x._replace(negative=not x.negative)
 
 
 def add(x: Number, y: Number, mode: str = "rn") -> Number:

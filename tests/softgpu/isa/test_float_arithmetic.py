@@ -17,7 +17,7 @@ from softgpu.isa.floats import (
     or_nan,
 )
 from softgpu.isa.instruction import Instruction, check, execute
-from softgpu.isa.values import float_edges
+from softgpu.isa.values import edges_of, float_edges
 
 SOURCES = {"rcp": 1, "sqrt": 1, "fma": 3, "mad": 3}
 #: Fewer edge values for three operands: all combinations still fit.
@@ -75,7 +75,8 @@ def test_packed_singles(name, modifiers):
     check(
         four_modes(name, modifiers, "f32x2"),
         lambda *operands: tuple(model(*operands) for model in models),
-        count=128,
+        edges={operand: edges_of("f32x2")[::3] for operand in "abc"} if name == "fma" else None,
+        count=64,
     )
 
 
@@ -115,19 +116,23 @@ HALF_FORMS = [
 def test_half(name, kind):
     forms = [form[2] for form in HALF_FORMS if form[:2] == (name, kind)]
     single = kind.removesuffix("x2")
-    for form in forms:
-        model = operation(name, single, **{m: True for m in form.split(".") if m})
-        operands = "abc" if name == "fma" else "ab"
-        used = ", ".join(f"{{{o}}}" for o in operands)
-        modifiers = "".join(f".{m}" for m in form.split(".") if m)
+    operands = "abc" if name == "fma" else "ab"
+    used = ", ".join(f"{{{o}}}" for o in operands)
+    values = edges_of(kind)[:: 3 if kind != single else 2 if name == "fma" else 1]
+    # Several forms in one text, one result each.
+    for first in range(0, len(forms), 4):
+        results = dict(zip("defg", forms[first : first + 4], strict=False))
+        text, models = "", []
+        for result, form in results.items():
+            modifiers = "".join(f".{m}" for m in form.split(".") if m)
+            text += f"{name}.rn{modifiers}.{kind} {{{result}}}, {used}; "
+            model = operation(name, single, **{m: True for m in form.split(".") if m})
+            models.append(in_pairs(model, 16) if kind != single else model)
         check(
-            Instruction(
-                f"{name}.rn{modifiers}.{kind} {{d}}, {used};", **dict.fromkeys("d" + operands, kind)
-            ),
-            in_pairs(model, 16) if kind != single else model,
-            edges=dict.fromkeys("abc", float_edges(single)[::2])
-            if name == "fma" and kind == single
-            else None,
+            Instruction(text, **dict.fromkeys([*results, *operands], kind)),
+            lambda *values, models=models: tuple(model(*values) for model in models),
+            edges=dict.fromkeys(operands, values),
+            count=128,
         )
 
 

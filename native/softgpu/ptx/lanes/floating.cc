@@ -192,20 +192,24 @@ struct RsqrtF {
 struct RsqrtD {
   VGPU_INLINE double run(double a, const Instr*) { return 1.0 / __builtin_sqrt(a); }
 };
-// rcp.approx.ftz.f64 and rsqrt.approx.ftz.f64: the lower 32 bits of the result are zero.
+// rcp.approx.ftz.f64 and rsqrt.approx.ftz.f64: the lower 32 bits of the result are zero, and a NaN
+// is the one that PTX names (PTX ISA 9.7.3.14, 9.7.3.17).
 VGPU_INLINE double upper_half(double x) { return double_of(bits_of(x) & 0xffffffff00000000u); }
 VGPU_INLINE double flush_double(double x) {
   return (bits_of(x) & (uint64_t{0x7ff} << 52)) == 0 ? double_of(bits_of(x) & (uint64_t{1} << 63))
                                                      : x;
 }
+VGPU_INLINE double finish_upper(double x) {
+  return x != x ? double_of(0x7fffffff00000000u) : flush_double(upper_half(x));
+}
 struct RcpUpper {
   VGPU_INLINE double run(double a, const Instr*) {
-    return flush_double(upper_half(1.0 / flush_double(upper_half(a))));
+    return finish_upper(1.0 / flush_double(upper_half(a)));
   }
 };
 struct RsqrtUpper {
   VGPU_INLINE double run(double a, const Instr*) {
-    return flush_double(upper_half(1.0 / __builtin_sqrt(flush_double(upper_half(a)))));
+    return finish_upper(1.0 / __builtin_sqrt(flush_double(upper_half(a))));
   }
 };
 

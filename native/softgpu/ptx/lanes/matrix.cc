@@ -81,11 +81,22 @@ const Instr* mma_884(Warp& w, const Instr* in) {
              rows.c);
   return in + 1;
 }
+// Double precision in a rounding mode, as rounded() of floating.cc does it.
+template <auto product, class... Arguments>
+void in_mode(uint32_t rounding, Arguments... arguments) {
+  static constexpr int kModes[4] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
+  if (rounding == kRoundNearest) return product(arguments...);
+  std::fesetround(kModes[rounding >> kRoundShift]);
+  auto* volatile opaque = product;
+  opaque(arguments...);
+  std::fesetround(FE_TONEAREST);
+}
 const Instr* mma_f64(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const DoubleRows rows(w, info);
-  m::mma_f64({info.m, info.n, info.k}, rows.d, rows.a, rows.b, rows.c);
+  in_mode<m::mma_f64>(info.rounding, m::Shape{info.m, info.n, info.k}, rows.d, rows.a, rows.b,
+                      rows.c);
   return in + 1;
 }
 template <Element kType>
@@ -116,12 +127,7 @@ const Instr* wmma_f64(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
   const auto& info = *static_cast<const MatrixInfo*>(in->data);
   const DoubleRows rows(w, info);
-  static constexpr int kModes[4] = {FE_TONEAREST, FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD};
-  std::fesetround(kModes[info.rounding >> kRoundShift]);
-  void (*volatile product)(double* const*, const double* const*, const double* const*,
-                           const double* const*) = m::wmma_f64;  // see rounded() in floating.cc
-  product(rows.d, rows.a, rows.b, rows.c);
-  std::fesetround(FE_TONEAREST);
+  in_mode<m::wmma_f64>(info.rounding, rows.d, rows.a, rows.b, rows.c);
   return in + 1;
 }
 
