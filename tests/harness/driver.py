@@ -38,6 +38,7 @@ _SCALARS: dict[str, Any] = {
     "CUdevice": ctypes.c_int,
     "cuuint32_t": ctypes.c_uint32,
     "cuuint64_t": ctypes.c_uint64,
+    "CUgraphConditionalHandle": ctypes.c_uint64,
 }
 # Opaque handles are pointers; every other CU* name that is not a pointer is an enumeration.
 _HANDLES = {
@@ -113,6 +114,12 @@ class Driver:
         """Calls a function whose first parameter points to a ``kind``, and returns that value."""
         value = kind()
         getattr(self, name)(ctypes.byref(value), *arguments)
+        return value.value
+
+    def out_last(self, name: str, kind: Any, *arguments: Any) -> Any:
+        """Calls a function whose last parameter points to a ``kind``, and returns that value."""
+        value = kind()
+        getattr(self, name)(*arguments, ctypes.byref(value))
         return value.value
 
     def alloc(self, size: int) -> int:

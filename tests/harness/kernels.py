@@ -156,4 +156,24 @@ more:
 }
 """
 
+#: count_down(u64 counter, u64 handle): counter[0] -= 1, then the conditional's value = counter[0]
+COUNT_DOWN = """
+.extern .func cudaGraphSetConditional(.param .b64 handle, .param .b32 value)
+;
+.visible .entry count_down(.param .u64 counter, .param .u64 handle)
+{
+  .reg .b32 %r<2>; .reg .b64 %rd<3>;
+  .param .b64 argument0; .param .b32 argument1;
+  ld.param.u64 %rd1, [counter];
+  ld.global.u32 %r1, [%rd1];
+  sub.u32 %r1, %r1, 1;
+  st.global.u32 [%rd1], %r1;
+  ld.param.u64 %rd2, [handle];
+  st.param.b64 [argument0], %rd2;
+  st.param.b32 [argument1], %r1;
+  call.uni cudaGraphSetConditional, (argument0, argument1);
+  ret;
+}
+"""
+
 ALL = HEADER + FILL + INCREMENT + MIXED + WILD + REVERSE + GLOBAL + CHASE + SPIN + BURN

@@ -148,6 +148,7 @@ CUresult begin(CUstream handle, CUstreamCaptureMode mode, const std::shared_ptr<
   capture->mode = mode;
   capture->thread = std::this_thread::get_id();
   capture->graph = graph ? graph : make_graph();
+  capture->own_graph = graph == nullptr;
   capture->origin = stream.get();
   capture->streams.push_back(stream);
   stream->capture = capture;
@@ -231,9 +232,10 @@ CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
   return begin(stream, mode, nullptr, {});
 }
 CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph handle,
-                                     const CUgraphNode* dependencies, const CUgraphEdgeData*,
+                                     const CUgraphNode* dependencies, const CUgraphEdgeData* edges,
                                      size_t count, CUstreamCaptureMode mode) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (const CUresult result = check_edges(edges, count)) return result;
   const auto graph = driver().graphs.find(handle);
   if (!graph || (count != 0 && dependencies == nullptr)) return CUDA_ERROR_INVALID_VALUE;
   std::vector<std::shared_ptr<Node>> tail;
@@ -270,7 +272,7 @@ CUresult cuStreamEndCapture(CUstream handle, CUgraph* out) {
   std::erase(running().list, capture);
   --captures;
   *out = result == CUDA_SUCCESS ? as_handle<CUgraph>(capture->graph->id) : nullptr;
-  if (result != CUDA_SUCCESS) {
+  if (result != CUDA_SUCCESS && capture->own_graph) {
     drop_nodes(*capture->graph);
     driver().graphs.remove(as_handle<void*>(capture->graph->id));
   }
@@ -299,8 +301,9 @@ CUresult cuStreamUpdateCaptureDependencies(CUstream stream, CUgraphNode* nodes, 
   return update(stream, nodes, count, flags);
 }
 CUresult cuStreamUpdateCaptureDependencies_v2(CUstream stream, CUgraphNode* nodes,
-                                              const CUgraphEdgeData*, size_t count,
+                                              const CUgraphEdgeData* edges, size_t count,
                                               unsigned flags) {
+  if (const CUresult result = check_edges(edges, count)) return result;
   return update(stream, nodes, count, flags);
 }
 

@@ -5,8 +5,37 @@
 
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
+#include "softgpu/driver/graph_conditional.h"
+#include "softgpu/driver/graph_memory.h"
+#include "softgpu/driver/per_thread.h"
 
 namespace vgpu::softgpu {
+
+std::vector<std::shared_ptr<Graph>*> inner_places(Operation& operation) {
+  std::vector<std::shared_ptr<Graph>*> places;
+  if (auto* child = std::get_if<ChildOperation>(&operation)) places.push_back(&child->graph);
+  if (auto* conditional = std::get_if<ConditionalOperation>(&operation)) {
+    for (auto& body : conditional->bodies) places.push_back(&body);
+  }
+  return places;
+}
+
+std::vector<std::shared_ptr<Graph>> inner_graphs(const Operation& operation) {
+  std::vector<std::shared_ptr<Graph>> graphs;
+  for (const auto* place : inner_places(const_cast<Operation&>(operation))) {
+    graphs.push_back(*place);
+  }
+  return graphs;
+}
+
+void adopt(const std::shared_ptr<Graph>& graph) {
+  graph->embedded = true;
+  if (graph->id == 0) driver().graphs.add(graph);
+  for (const auto& node : graph->nodes) {
+    if (node->id == 0) driver().nodes.add(node);
+    for (const auto& inner : inner_graphs(node->operation)) adopt(inner);
+  }
+}
 
 std::shared_ptr<Graph> make_graph() {
   auto graph = std::make_shared<Graph>();
@@ -22,12 +51,26 @@ std::shared_ptr<Node> add_node(Graph& graph, Operation operation,
   node->graph = driver().graphs.find(graph.id);
   driver().nodes.add(node);
   graph.nodes.push_back(node);
+  for (const auto& inner : inner_graphs(node->operation)) adopt(inner);
   return node;
 }
 
+namespace {
+
+// Ends the handles of a node and of what it contains.
+void drop_node(const Node& node) {
+  driver().nodes.remove(as_handle<void*>(node.id));
+  for (const auto& inner : inner_graphs(node.operation)) {
+    driver().graphs.remove(as_handle<void*>(inner->id));
+    drop_nodes(*inner);
+  }
+}
+
+}  // namespace
+
 void drop_nodes(Graph& graph) {
   for (const auto& node : graph.nodes) {
-    driver().nodes.remove(as_handle<void*>(node->id));
+    drop_node(*node);
     node->after.clear();
   }
   graph.nodes.clear();
@@ -39,7 +82,8 @@ CUgraphNodeType node_type(const Operation& operation) {
       CU_GRAPH_NODE_TYPE_MEMCPY,     CU_GRAPH_NODE_TYPE_MEMSET,
       CU_GRAPH_NODE_TYPE_HOST,       CU_GRAPH_NODE_TYPE_EVENT_RECORD,
       CU_GRAPH_NODE_TYPE_WAIT_EVENT, CU_GRAPH_NODE_TYPE_BATCH_MEM_OP,
-      CU_GRAPH_NODE_TYPE_GRAPH};
+      CU_GRAPH_NODE_TYPE_GRAPH,      CU_GRAPH_NODE_TYPE_MEM_ALLOC,
+      CU_GRAPH_NODE_TYPE_MEM_FREE,   CU_GRAPH_NODE_TYPE_CONDITIONAL};
   static_assert(std::size(kTypes) == std::variant_size_v<Operation>);
   return kTypes[operation.index()];
 }
@@ -75,13 +119,12 @@ std::vector<std::shared_ptr<Node>> execution_order(const Graph& graph, bool& cyc
 
 std::shared_ptr<Graph> clone_graph(const Graph& graph) {
   auto copy = std::make_shared<Graph>(graph.user_objects);
+  copy->conditionals = graph.conditionals;
   std::map<const Node*, std::shared_ptr<Node>> twin;
   for (const auto& node : graph.nodes) {
     auto one = std::make_shared<Node>();
     one->operation = node->operation;
-    if (auto* child = std::get_if<ChildOperation>(&one->operation)) {
-      child->graph = clone_graph(*child->graph);
-    }
+    for (auto* inner : inner_places(one->operation)) *inner = clone_graph(**inner);
     one->enabled = node->enabled;
     one->origin = node->id != 0 ? node->id : node->origin;
     one->graph = copy;
@@ -104,10 +147,18 @@ void prepare_launch(Graph& graph) {
     } else if (auto* wait = std::get_if<WaitOperation>(&node->operation)) {
       const std::lock_guard lock(wait->event->mutex);
       wait->completion = wait->event->completion;
-    } else if (auto* child = std::get_if<ChildOperation>(&node->operation)) {
-      prepare_launch(*child->graph);
+    }
+    for (const auto& inner : inner_graphs(node->operation)) prepare_launch(*inner);
+  }
+}
+
+CUresult check_edges(const CUgraphEdgeData* edges, size_t count) {
+  for (size_t i = 0; edges != nullptr && i < count; ++i) {
+    if (edges[i].from_port != 0 || edges[i].to_port != 0 || edges[i].type != 0) {
+      return unsupported("graph edges with data");
     }
   }
+  return CUDA_SUCCESS;
 }
 
 CUresult find_graph(CUgraph handle, std::shared_ptr<Graph>& graph) {
@@ -122,9 +173,9 @@ CUresult freeze(const Graph& graph, std::shared_ptr<Graph>& frozen) {
   frozen->nodes = execution_order(*frozen, cycle);
   if (cycle) return CUDA_ERROR_INVALID_VALUE;
   for (const auto& node : frozen->nodes) {
-    if (auto* child = std::get_if<ChildOperation>(&node->operation)) {
-      const std::shared_ptr<Graph> inner = child->graph;
-      if (const CUresult result = freeze(*inner, child->graph)) return result;
+    for (auto* place : inner_places(node->operation)) {
+      const std::shared_ptr<Graph> inner = *place;
+      if (const CUresult result = freeze(*inner, *place)) return result;
     }
   }
   return CUDA_SUCCESS;
@@ -137,7 +188,14 @@ void abandon_launch(const Graph& graph) {
   for (const auto& node : graph.nodes) {
     const auto* record = std::get_if<RecordOperation>(&node->operation);
     if (record != nullptr && record->completion) record->completion->complete();
+    for (const auto& inner : inner_graphs(node->operation)) abandon_launch(*inner);
   }
+}
+
+// Launches of one instance run one after the other, whatever streams they are in.
+void wait_for_launch(const std::shared_ptr<Stream>& stream, const Fence& before) {
+  if (before.stream == nullptr || before.stream == stream || before.reached()) return;
+  submit(stream, [before] { before.wait(); }, Place::kStream, true);
 }
 
 }  // namespace
@@ -147,9 +205,11 @@ namespace {
 
 bool has_event_nodes(const Graph& graph) {
   return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const auto& node) {
+    const auto inner = inner_graphs(node->operation);
     return std::holds_alternative<RecordOperation>(node->operation) ||
            std::holds_alternative<WaitOperation>(node->operation) ||
-           std::holds_alternative<ChildOperation>(node->operation);
+           std::any_of(inner.begin(), inner.end(),
+                       [](const auto& graph) { return has_event_nodes(*graph); });
   });
 }
 
@@ -158,10 +218,18 @@ CUresult instantiate(CUgraphExec* out, CUgraph handle, unsigned flags) {
   std::shared_ptr<Graph> graph;
   if (const CUresult result = find_graph(handle, graph)) return result;
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if ((flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0) return CUDA_ERROR_NOT_SUPPORTED;
+  constexpr unsigned kFlags =
+      CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
+      CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH | CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+  if ((flags & ~kFlags) != 0) return CUDA_ERROR_INVALID_VALUE;
+  if ((flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH) != 0) {
+    return unsupported("graph launches from the device");
+  }
+  if (!graph->instance.expired() && has_memory_nodes(*graph)) return CUDA_ERROR_INVALID_VALUE;
   auto exec = std::make_shared<GraphExec>();
   exec->flags = flags;
   if (const CUresult result = freeze(*graph, exec->graph)) return result;
+  graph->instance = exec;
   *out = as_handle<CUgraphExec>(driver().graph_execs.add(exec));
   return CUDA_SUCCESS;
 }
@@ -226,11 +294,13 @@ CUresult dependencies_of(CUgraphNode handle, CUgraphNode* out, CUgraphEdgeData* 
   return result;
 }
 
-CUresult connect(CUgraph handle, const CUgraphNode* from, const CUgraphNode* to, size_t count,
-                 bool add) {
+CUresult connect(CUgraph handle, const CUgraphNode* from, const CUgraphNode* to,
+                 const CUgraphEdgeData* edges, size_t count, bool add) {
   const std::lock_guard lock(capture_mutex());
   std::shared_ptr<Graph> graph;
   if (const CUresult result = find_graph(handle, graph)) return result;
+  if (const CUresult result = check_edges(edges, count)) return result;
+  if (!add && count != 0 && has_memory_nodes(*graph)) return CUDA_ERROR_NOT_SUPPORTED;
   if (count != 0 && (from == nullptr || to == nullptr)) return CUDA_ERROR_INVALID_VALUE;
   for (size_t i = 0; i < count; ++i) {
     const auto first = driver().nodes.find(from[i]);
@@ -263,6 +333,7 @@ CUresult cuGraphDestroy(CUgraph handle) {
   const std::lock_guard lock(capture_mutex());
   std::shared_ptr<Graph> graph;
   if (const CUresult result = find_graph(handle, graph)) return result;
+  if (graph->embedded) return CUDA_ERROR_INVALID_VALUE;
   drop_nodes(*graph);
   driver().graphs.remove(handle);
   return CUDA_SUCCESS;
@@ -273,9 +344,11 @@ CUresult cuGraphClone(CUgraph* out, CUgraph handle) {
   std::shared_ptr<Graph> graph;
   if (const CUresult result = find_graph(handle, graph)) return result;
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (has_memory_nodes(*graph) || !graph->conditionals.empty()) return CUDA_ERROR_NOT_SUPPORTED;
   const auto copy = clone_graph(*graph);
-  *out = as_handle<CUgraph>(driver().graphs.add(copy));
-  for (const auto& node : copy->nodes) driver().nodes.add(node);
+  adopt(copy);
+  copy->embedded = false;
+  *out = as_handle<CUgraph>(copy->id);
   return CUDA_SUCCESS;
 }
 
@@ -315,46 +388,6 @@ CUresult cuGraphExecGetFlags(CUgraphExec handle, cuuint64_t* flags) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuGraphExecUpdate_v2(CUgraphExec exec_handle, CUgraph handle,
-                              CUgraphExecUpdateResultInfo* info) {
-  const std::lock_guard lock(capture_mutex());
-  std::shared_ptr<Graph> graph;
-  if (const CUresult result = find_graph(handle, graph)) return result;
-  const auto exec = driver().graph_execs.find(exec_handle);
-  if (!exec || info == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *info = {};
-  std::shared_ptr<Graph> frozen;
-  if (const CUresult result = freeze(*graph, frozen)) return result;
-  const auto fail = [&](CUgraphExecUpdateResult why, const Node* node) {
-    info->result = why;
-    if (node != nullptr) info->errorNode = as_handle<CUgraphNode>(node->origin);
-    return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
-  };
-  const Nodes &before = exec->graph->nodes, &after = frozen->nodes;
-  if (before.size() != after.size()) {
-    return fail(CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED, nullptr);
-  }
-  for (size_t i = 0; i < after.size(); ++i) {
-    if (before[i]->operation.index() != after[i]->operation.index()) {
-      return fail(CU_GRAPH_EXEC_UPDATE_ERROR_NODE_TYPE_CHANGED, after[i].get());
-    }
-    if (before[i]->after.size() != after[i]->after.size()) {
-      return fail(CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED, after[i].get());
-    }
-  }
-  exec->graph = std::move(frozen);  // a launch in flight keeps its own
-  info->result = CU_GRAPH_EXEC_UPDATE_SUCCESS;
-  return CUDA_SUCCESS;
-}
-CUresult cuGraphExecUpdate(CUgraphExec exec, CUgraph graph, CUgraphNode* error,
-                           CUgraphExecUpdateResult* why) {
-  CUgraphExecUpdateResultInfo info{};
-  const CUresult result = api::cuGraphExecUpdate_v2(exec, graph, &info);
-  if (error != nullptr) *error = info.errorNode;
-  if (why != nullptr) *why = info.result;
-  return result;
-}
-
 CUresult cuGraphUpload(CUgraphExec handle, CUstream stream_handle) {
   const Current current;
   if (!current) return current.error();
@@ -373,17 +406,31 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
   {
     const std::lock_guard lock(capture_mutex());
     graph = exec->graph;
+    if (stream->capture && has_memory_nodes(*graph)) {
+      return unsupported("capture of a launch of a graph with memory nodes");
+    }
     if (stream->capture || has_event_nodes(*graph)) {
       // Event nodes carry the completion of one launch, so each launch has its copy.
       std::shared_ptr<Graph> own;
       if (const CUresult result = freeze(*graph, own)) return result;
       graph = std::move(own);
-      if (!stream->capture) prepare_launch(*graph);
+    }
+    if (!stream->capture) {
+      const bool automatic = (exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH) != 0;
+      if (const CUresult result = claim_memory(*graph, automatic, stream)) return result;
+      prepare_launch(*graph);
+      wait_for_launch(stream, exec->last);
     }
   }
-  const CUresult result = issue(stream, ChildOperation{graph});
-  if (result != CUDA_SUCCESS) abandon_launch(*graph);
-  return result;
+  Fence done;
+  const CUresult result = issue(stream, ChildOperation{graph, !stream->capture}, &done);
+  if (result != CUDA_SUCCESS) {
+    abandon_launch(*graph);
+    return result;
+  }
+  const std::lock_guard lock(capture_mutex());
+  exec->last = done;
+  return CUDA_SUCCESS;
 }
 
 CUresult cuGraphGetNodes(CUgraph handle, CUgraphNode* nodes, size_t* count) {
@@ -426,19 +473,19 @@ CUresult cuGraphNodeGetDependentNodes_v2(CUgraphNode node, CUgraphNode* out, CUg
 }
 CUresult cuGraphAddDependencies(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
                                 size_t count) {
-  return connect(graph, from, to, count, true);
+  return connect(graph, from, to, nullptr, count, true);
 }
 CUresult cuGraphAddDependencies_v2(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
-                                   const CUgraphEdgeData*, size_t count) {
-  return connect(graph, from, to, count, true);
+                                   const CUgraphEdgeData* edges, size_t count) {
+  return connect(graph, from, to, edges, count, true);
 }
 CUresult cuGraphRemoveDependencies(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
                                    size_t count) {
-  return connect(graph, from, to, count, false);
+  return connect(graph, from, to, nullptr, count, false);
 }
 CUresult cuGraphRemoveDependencies_v2(CUgraph graph, const CUgraphNode* from, const CUgraphNode* to,
-                                      const CUgraphEdgeData*, size_t count) {
-  return connect(graph, from, to, count, false);
+                                      const CUgraphEdgeData* edges, size_t count) {
+  return connect(graph, from, to, edges, count, false);
 }
 
 CUresult cuGraphNodeGetType(CUgraphNode handle, CUgraphNodeType* type) {
@@ -452,9 +499,11 @@ CUresult cuGraphNodeGetType(CUgraphNode handle, CUgraphNodeType* type) {
 CUresult cuGraphDestroyNode(CUgraphNode handle) {
   const std::lock_guard lock(capture_mutex());
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  const auto node = driver().nodes.remove(handle);
+  const auto node = driver().nodes.find(handle);
   const auto graph = node ? node->graph.lock() : nullptr;
   if (!graph) return CUDA_ERROR_INVALID_VALUE;
+  if (has_memory_nodes(*graph)) return CUDA_ERROR_NOT_SUPPORTED;
+  drop_node(*node);
   for (const auto& one : graph->nodes) std::erase(one->after, node);
   std::erase(graph->nodes, node);
   return CUDA_SUCCESS;

@@ -15,6 +15,8 @@
 
 namespace vgpu::softgpu {
 
+struct GraphExec;
+
 struct Node {
   uint64_t id = 0;
   std::weak_ptr<Graph> graph;
@@ -23,6 +25,7 @@ struct Node {
   bool enabled = true;
   uint64_t origin = 0;                    // of a clone: the node it was made from
   std::vector<void*> parameter_pointers;  // what the getter of a kernel node hands out
+  std::vector<CUgraph> body_handles;      // what a conditional node hands out
 };
 
 // The references to user objects that a graph holds; copies hold their own, the end gives them
@@ -46,13 +49,18 @@ struct Graph {
 
   uint64_t id = 0;
   HeldObjects user_objects;
-  std::vector<std::shared_ptr<Node>> nodes;  // in order of creation; guarded by capture_mutex()
+  // All below is guarded by capture_mutex().
+  std::vector<std::shared_ptr<Node>> nodes;  // in order of creation
+  bool embedded = false;                     // belongs to a node: the program may not destroy it
+  std::vector<std::shared_ptr<Conditional>> conditionals;
+  std::weak_ptr<GraphExec> instance;  // the newest: graphs with memory nodes have one at a time
 };
 
 struct GraphExec {
   uint64_t id = 0;
   unsigned flags = 0;
   std::shared_ptr<Graph> graph;  // a private copy, nodes in execution order
+  Fence last;                    // of its newest launch: they do not overlap
 };
 
 struct Capture {
@@ -60,6 +68,7 @@ struct Capture {
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
   std::thread::id thread;
   std::shared_ptr<Graph> graph;
+  bool own_graph = true;  // made for it: ends with a capture that fails
   bool invalidated = false;
   Stream* origin = nullptr;
   std::vector<std::weak_ptr<Stream>> streams;  // all that joined
@@ -72,15 +81,23 @@ bool any_capture();  // cheap: whether any stream of the process captures
 std::shared_ptr<Node> add_node(Graph& graph, Operation operation,
                                std::vector<std::shared_ptr<Node>> after);
 std::shared_ptr<Graph> make_graph();
+// Gives the graph of a node, its nodes and theirs handles.
+void adopt(const std::shared_ptr<Graph>& graph);
 // A private copy; event nodes and kernel parameters included.
 std::shared_ptr<Graph> clone_graph(const Graph& graph);
 // Nodes so that each comes after its dependencies; empty with `cycle` when they form a cycle.
 std::vector<std::shared_ptr<Node>> execution_order(const Graph& graph, bool& cycle);
 void drop_nodes(Graph& graph);
+// Edges with data (programmatic launches) are refused.
+CUresult check_edges(const CUgraphEdgeData* edges, size_t count);
 CUresult find_graph(CUgraph handle, std::shared_ptr<Graph>& graph);
 // A private copy whose nodes stand in execution order, children included.
 CUresult freeze(const Graph& graph, std::shared_ptr<Graph>& frozen);
 CUgraphNodeType node_type(const Operation& operation);
+// The graphs that a node contains.
+std::vector<std::shared_ptr<Graph>> inner_graphs(const Operation& operation);
+// The same places, to be filled with copies.
+std::vector<std::shared_ptr<Graph>*> inner_places(Operation& operation);
 
 // CUDA_SUCCESS, or the error of a call that is not allowed while the calling thread is under a
 // capture of its mode; the capture is then invalidated.

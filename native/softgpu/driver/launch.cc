@@ -11,6 +11,7 @@
 
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
+#include "softgpu/driver/graph_conditional.h"
 #include "softgpu/driver/log.h"
 #include "softgpu/driver/occupancy.h"
 #include "softgpu/driver/per_thread.h"
@@ -238,6 +239,7 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
     launch.print = print;
     launch.allocate = [&context](uint64_t size) { return DeviceHeap::allocate(context, size); };
     launch.release = [&context](uint64_t address) { DeviceHeap::release(context, address); };
+    launch.set_conditional = set_conditional;
     ptx::RunStatistics counts;
     const ptx::Fault fault = state.engine().run(launch, &counts);
     state.instructions.fetch_add(counts.instructions, std::memory_order_relaxed);

@@ -8,6 +8,7 @@
 
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
+#include "softgpu/driver/graph_memory.h"
 #include "softgpu/driver/pool.h"
 
 namespace vgpu::softgpu {
@@ -20,6 +21,7 @@ uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / u
 }  // namespace
 
 void Allocations::publish(const Allocation& allocation) {
+  if (!allocation.present) return;
   for (const auto& device : driver().devices) {
     const bool reachable = allocation.on_host() || allocation.device == device.get() ||
                            device->reaches.contains(allocation.device);
@@ -28,6 +30,7 @@ void Allocations::publish(const Allocation& allocation) {
 }
 
 void Allocations::withdraw(const Allocation& allocation) {
+  if (!allocation.present) return;
   for (const auto& device : driver().devices) {
     const bool reachable = allocation.on_host() || allocation.device == device.get() ||
                            device->reaches.contains(allocation.device);
@@ -85,11 +88,20 @@ void Allocations::set_sync_operations(uint64_t address, bool value) {
   if (after != ranges_.begin()) std::prev(after)->second.sync_operations = value;
 }
 
+void Allocations::set_present(uint64_t begin, bool present) {
+  const std::unique_lock lock(mutex_);
+  const auto found = ranges_.find(begin);
+  if (found == ranges_.end() || found->second.present == present) return;
+  withdraw(found->second);
+  found->second.present = present;
+  publish(found->second);
+}
+
 void Allocations::open(Device& device, const Device& owner) {
   const std::unique_lock lock(mutex_);
   if (!device.reaches.insert(&owner).second) return;
   for (const auto& [begin, allocation] : ranges_) {
-    if (!allocation.on_host() && allocation.device == &owner) {
+    if (!allocation.on_host() && allocation.device == &owner && allocation.present) {
       device.map.add(begin, allocation.size, allocation.writable);
     }
   }
@@ -99,7 +111,9 @@ void Allocations::close(Device& device, const Device& owner) {
   const std::unique_lock lock(mutex_);
   if (device.reaches.erase(&owner) == 0) return;
   for (const auto& [begin, allocation] : ranges_) {
-    if (!allocation.on_host() && allocation.device == &owner) device.map.remove(begin);
+    if (!allocation.on_host() && allocation.device == &owner && allocation.present) {
+      device.map.remove(begin);
+    }
   }
 }
 
@@ -127,6 +141,7 @@ void release_memory(const Allocation& allocation) {
     case MemoryKind::kDevice:
     case MemoryKind::kPool:
     case MemoryKind::kModule:
+    case MemoryKind::kGraph:
       allocation.device->heap.release(allocation.begin);
       allocation.device->discharge(allocation.charged);
       break;
@@ -204,6 +219,7 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
   if (const CUresult result = check_unsafe_call()) return result;
   const auto found = driver().allocations.find(address);
   if (!found || found->begin != address) return CUDA_ERROR_INVALID_VALUE;
+  if (found->kind == MemoryKind::kGraph) return free_graph_memory(*current, address);
   if (found->kind != MemoryKind::kDevice && found->kind != MemoryKind::kPool) {
     return CUDA_ERROR_INVALID_VALUE;
   }

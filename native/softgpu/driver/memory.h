@@ -14,7 +14,7 @@ namespace vgpu::softgpu {
 struct Device;
 struct Context;
 
-enum class MemoryKind { kDevice, kHost, kRegistered, kPool, kMapped, kModule };
+enum class MemoryKind { kDevice, kHost, kRegistered, kPool, kMapped, kModule, kGraph };
 
 struct Allocation {
   uint64_t begin = 0;
@@ -27,6 +27,7 @@ struct Allocation {
   uint64_t id = 0;       // CU_POINTER_ATTRIBUTE_BUFFER_ID
   unsigned flags = 0;    // as given to cuMemHostAlloc or cuMemHostRegister
   bool writable = true;
+  bool present = true;  // false: the address is known, but nothing may be accessed there now
   bool sync_operations = false;
 
   [[nodiscard]] bool on_host() const {
@@ -44,6 +45,8 @@ class Allocations {
   // Whether [address, address + size) lies in known memory, possibly in several adjacent ranges.
   [[nodiscard]] bool covers(uint64_t address, uint64_t size) const;
   void set_sync_operations(uint64_t begin, bool value);
+  // Whether kernels may access the range that begins there: graph memory comes and goes.
+  void set_present(uint64_t begin, bool present);
   // Lets kernels on `device` reach what lives on `owner`.
   void open(Device& device, const Device& owner);
   void close(Device& device, const Device& owner);

@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "softgpu/driver/driver.h"
+#include "softgpu/driver/graph_conditional.h"
+#include "softgpu/driver/graph_memory.h"
 #include "softgpu/driver/launch.h"
 
 namespace vgpu::softgpu {
@@ -115,7 +117,30 @@ struct Performer {
     for (const auto& step : value.steps) do_value(step, context);
   }
   void operator()(const ChildOperation& child) const {
-    for (const auto& node : child.graph->nodes) {
+    if (child.launch) reset_conditionals(*child.graph);
+    perform_nodes(*child.graph);
+  }
+  void operator()(const AllocateOperation& allocate) const { allocate.memory->appear(); }
+  void operator()(const FreeOperation& free) const { free.memory->disappear(); }
+  void operator()(const ConditionalOperation& node) const {
+    const auto value = [&] { return node.condition->value.load(); };
+    switch (node.type) {
+      case CU_GRAPH_COND_TYPE_IF:
+        if (value() != 0) {
+          perform_nodes(*node.bodies[0]);
+        } else if (node.bodies.size() > 1) {
+          perform_nodes(*node.bodies[1]);
+        }
+        break;
+      case CU_GRAPH_COND_TYPE_WHILE:
+        while (value() != 0 && context.fault == CUDA_SUCCESS) perform_nodes(*node.bodies[0]);
+        break;
+      default:
+        if (value() < node.bodies.size()) perform_nodes(*node.bodies[value()]);
+    }
+  }
+  void perform_nodes(const Graph& graph) const {
+    for (const auto& node : graph.nodes) {
       // Event nodes run even after a fault: someone waits for them.
       const bool always = std::holds_alternative<RecordOperation>(node->operation);
       if (!node->enabled || (!always && context.fault != CUDA_SUCCESS)) continue;

@@ -17,6 +17,8 @@ namespace vgpu::softgpu {
 struct Function;
 struct Event;
 struct Graph;
+struct GraphMemory;
+struct Conditional;
 struct Allocation;
 class Completion;
 
@@ -53,14 +55,28 @@ struct WaitOperation {
 };
 struct ValueOperation {  // cuStreamWaitValue, cuStreamWriteValue
   std::vector<CUstreamBatchMemOpParams> steps;
+  uint64_t context = 0;  // as given for a graph node
 };
 struct EmptyOperation {};
 struct ChildOperation {
   std::shared_ptr<Graph> graph;
+  bool launch = false;  // the launch of an instance, not a node
+};
+struct AllocateOperation {
+  std::shared_ptr<GraphMemory> memory;
+};
+struct FreeOperation {
+  std::shared_ptr<GraphMemory> memory;
+};
+struct ConditionalOperation {
+  std::shared_ptr<Conditional> condition;
+  CUgraphConditionalNodeType type = CU_GRAPH_COND_TYPE_IF;
+  std::vector<std::shared_ptr<Graph>> bodies;
 };
 using Operation =
     std::variant<EmptyOperation, KernelOperation, CopyOperation, FillOperation, HostOperation,
-                 RecordOperation, WaitOperation, ValueOperation, ChildOperation>;
+                 RecordOperation, WaitOperation, ValueOperation, ChildOperation, AllocateOperation,
+                 FreeOperation, ConditionalOperation>;
 
 // Does it now, on this thread. Faults are reported to the context.
 void perform(const Operation& operation, Context& context);

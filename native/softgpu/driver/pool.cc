@@ -4,6 +4,7 @@
 
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
+#include "softgpu/driver/graph_memory.h"
 #include "softgpu/driver/operation.h"
 
 namespace vgpu::softgpu {
@@ -32,8 +33,7 @@ bool captures(const Stream& stream) {
 CUresult allocate(CUdeviceptr* out, size_t bytes, const std::shared_ptr<Pool>& pool,
                   const std::shared_ptr<Stream>& stream) {
   if (out == nullptr || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-  // Graph memory nodes are not emulated.
-  if (captures(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  if (captures(*stream)) return capture_allocation(*stream, pool->device, bytes, out);
   uint64_t address = 0;
   const Allocation description{.kind = MemoryKind::kPool, .pool = pool->id};
   CUresult result = allocate_device(pool->device, bytes, kMemoryUnit, description, &address);
@@ -103,11 +103,14 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle) {
   if (!stream) return CUDA_ERROR_INVALID_HANDLE;
   if (address == 0) return CUDA_SUCCESS;
   const auto found = driver().allocations.find(address);
+  if (captures(*stream)) return capture_free(*stream, address);
+  if (found && found->begin == address && found->kind == MemoryKind::kGraph) {
+    return free_graph_memory_async(stream, address);
+  }
   if (!found || found->begin != address ||
       (found->kind != MemoryKind::kPool && found->kind != MemoryKind::kDevice)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  if (captures(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
   submit(stream, [address] { release(address); }, Place::kCallerIfIdle, true);
   return CUDA_SUCCESS;
 }

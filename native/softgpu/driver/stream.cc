@@ -174,6 +174,28 @@ void submit_record(const std::shared_ptr<Stream>& stream, std::shared_ptr<Comple
   }
 }
 
+CUresult check_value_step(const CUstreamBatchMemOpParams& step) {
+  switch (step.operation) {
+    case CU_STREAM_MEM_OP_WAIT_VALUE_32:
+    case CU_STREAM_MEM_OP_WRITE_VALUE_32:
+    case CU_STREAM_MEM_OP_WAIT_VALUE_64:
+    case CU_STREAM_MEM_OP_WRITE_VALUE_64:
+      break;
+    case CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES:
+    case CU_STREAM_MEM_OP_BARRIER:
+      return CUDA_SUCCESS;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+  const bool wide = step.operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 ||
+                    step.operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
+  const uint64_t address = step.waitValue.address;  // the same place in writeValue
+  const uint64_t size = wide ? 8 : 4;
+  return address % size == 0 && driver().allocations.covers(address, size)
+             ? CUDA_SUCCESS
+             : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult finish(const Fence& fence, Context& context) {
   fence.wait();
   return context.fault;
@@ -371,12 +393,7 @@ namespace {
 CUresult value_operation(CUstream handle, CUstreamBatchMemOpParams step) {
   std::shared_ptr<Stream> stream;
   if (const CUresult result = lookup(handle, stream)) return result;
-  const uint64_t address = step.waitValue.address;  // the same place in both
-  const bool wide = step.operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 ||
-                    step.operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
-  if (address % (wide ? 8 : 4) != 0 || !driver().allocations.covers(address, wide ? 8 : 4)) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
+  if (const CUresult result = check_value_step(step)) return result;
   return issue(stream, ValueOperation{{step}});
 }
 
@@ -418,14 +435,12 @@ CUresult cuStreamBatchMemOp_v2(CUstream handle, unsigned count, CUstreamBatchMem
   if (count > 256 || (count != 0 && steps == nullptr) || flags != 0) {
     return CUDA_ERROR_INVALID_VALUE;
   }
+  std::shared_ptr<Stream> stream;
+  if (const CUresult result = lookup(handle, stream)) return result;
   for (unsigned i = 0; i < count; ++i) {
-    if (steps[i].operation == CU_STREAM_MEM_OP_FLUSH_REMOTE_WRITES ||
-        steps[i].operation == CU_STREAM_MEM_OP_BARRIER) {
-      continue;
-    }
-    if (const CUresult result = value_operation(handle, steps[i])) return result;
+    if (const CUresult result = check_value_step(steps[i])) return result;
   }
-  return CUDA_SUCCESS;
+  return issue(stream, ValueOperation{{steps, steps + count}});
 }
 
 }  // namespace api

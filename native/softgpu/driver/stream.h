@@ -81,6 +81,8 @@ Fence submit(const std::shared_ptr<Stream>& stream, std::function<void()> run,
              Place place = Place::kStream, bool always = false);
 // Completes `completion` when all that was submitted before is done.
 void submit_record(const std::shared_ptr<Stream>& stream, std::shared_ptr<Completion> completion);
+// Whether one step of cuStreamBatchMemOp can be done: its address, in the first place.
+CUresult check_value_step(const CUstreamBatchMemOpParams& step);
 // Waits, then reports the context's sticky error.
 CUresult finish(const Fence& fence, Context& context);
 std::shared_ptr<Stream> make_stream(const std::shared_ptr<Context>& context, unsigned flags,

@@ -45,9 +45,14 @@ void set_result(const Warp& w, const CallInfo& info, int lane, uint64_t value) {
   }
 }
 
+size_t wanted_arguments(Builtin builtin) {
+  if (builtin == Builtin::kAssertFail) return 5;
+  return builtin == Builtin::kPrintf || builtin == Builtin::kSetConditional ? 2 : 1;
+}
+
 const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
   const auto builtin = static_cast<Builtin>(info.builtin);
-  const size_t wanted = builtin == Builtin::kPrintf ? 2 : builtin == Builtin::kAssertFail ? 5 : 1;
+  const size_t wanted = wanted_arguments(builtin);
   if (info.arguments.size() < wanted) {
     return w.fault(in, FaultKind::kIllegalInstruction, __builtin_ctz(w.mask),
                    "a reserved function called with too few arguments");
@@ -77,6 +82,15 @@ const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
                              argument(w, info, 3, lane));
         if (w.run->launch->print) w.run->launch->print(text);
         return w.fault(in, FaultKind::kAssert, lane, "assertion failed");
+      }
+      case Builtin::kSetConditional: {
+        const auto& set = w.run->launch->set_conditional;
+        const auto value = static_cast<uint32_t>(argument(w, info, 1, lane));
+        if (!set || !set(first, value)) {
+          return w.fault(in, FaultKind::kIllegalInstruction, lane,
+                         "cudaGraphSetConditional with a handle that is none");
+        }
+        break;
       }
       case Builtin::kNone:
         break;

@@ -111,6 +111,8 @@ struct Launch {
   std::function<void(std::string_view)> print;      // device printf, already formatted
   std::function<uint64_t(uint64_t size)> allocate;  // device malloc; 0 when the heap is full
   std::function<void(uint64_t address)> release;    // device free
+  // cudaGraphSetConditional; false when the handle means nothing
+  std::function<bool(uint64_t handle, uint32_t value)> set_conditional;
 };
 
 struct RunStatistics {

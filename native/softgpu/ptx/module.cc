@@ -13,6 +13,7 @@ Builtin builtin_of(std::string_view name) {
   if (name == "malloc") return Builtin::kMalloc;
   if (name == "free") return Builtin::kFree;
   if (name == "__assertfail") return Builtin::kAssertFail;
+  if (name == "cudaGraphSetConditional") return Builtin::kSetConditional;
   return Builtin::kNone;
 }
 

@@ -93,7 +93,7 @@ class ModuleText : public Module {
 std::unique_ptr<Code> decode_function(ModuleText& module, Function& function, std::string& log);
 
 // What the driver provides to device code under reserved names.
-enum class Builtin : int8_t { kNone = -1, kPrintf, kMalloc, kFree, kAssertFail };
+enum class Builtin : int8_t { kNone = -1, kPrintf, kMalloc, kFree, kAssertFail, kSetConditional };
 Builtin builtin_of(std::string_view name);
 
 }  // namespace vgpu::softgpu::ptx
