@@ -231,6 +231,8 @@ std::unique_ptr<ContextState> Session::drop_context(uint64_t id) {
   completions_.abandon(*state, result == CUDA_SUCCESS ? CUDA_ERROR_CONTEXT_IS_DESTROYED : result);
   if (contexts_.size() == 1) staging_->trim();
   handles_.forget_context(id);
+  textures_.forget_context(id);
+  surfaces_.forget_context(id);
   allocations_.remove_context(id);
   return contexts_.remove(id);
 }

@@ -30,6 +30,7 @@
 #include "executor/contexts.h"
 #include "executor/driver.h"
 #include "executor/handle_table.h"
+#include "executor/image_objects.h"
 #include "executor/inbox.h"
 #include "executor/ledger.h"
 #include "executor/link_states.h"
@@ -118,6 +119,8 @@ class Session {
   StagingPool::Buffer take_bulk(uint64_t transfer);
   // For `child`, an id that dies with `owner`: a module's functions, a graph's nodes.
   void own(uint64_t owner, uint64_t child) { handles_.own(owner, child); }
+  ImageObjects& textures() { return textures_; }
+  ImageObjects& surfaces() { return surfaces_; }
   MappedMemory& mapped() { return mapped_; }
   LinkStates& links() { return links_; }
 
@@ -178,6 +181,7 @@ class Session {
   std::shared_ptr<StagingPool> staging_;
   MappedMemory mapped_{allocations_};
   LinkStates links_;
+  ImageObjects textures_, surfaces_;
   std::mutex bulk_mutex_;                                   // guards bulk_
   std::unordered_map<uint64_t, StagingPool::Buffer> bulk_;  // being received, or waiting
   std::vector<std::shared_ptr<const void>> kept_;

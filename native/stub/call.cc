@@ -334,6 +334,8 @@ bool Call::is_valid(HandleKind kind, uint64_t id) {
       return process->physical.find(id) != nullptr;
     case HandleKind::kArray:
       return process->arrays.find(id) != nullptr;
+    case HandleKind::kMipmappedArray:
+      return process->mipmapped_arrays.find(id) != nullptr;
     case HandleKind::kLink:
       return process->links.find(id) != nullptr;
     default:
@@ -360,6 +362,8 @@ bool Call::forget(HandleKind kind, uint64_t id) {
       return process->pools.destroy(id);
     case HandleKind::kArray:
       return process->arrays.destroy(id);
+    case HandleKind::kMipmappedArray:
+      return process->mipmapped_arrays.destroy(id);
     case HandleKind::kLink:
       return process->links.destroy(id);
     case HandleKind::kGraphNode:
@@ -390,6 +394,13 @@ uint64_t Call::create(HandleKind kind) {
       break;
     case HandleKind::kArray: {
       object = process_->arrays.create([&](Array& array) { array.context = context_; });
+      break;
+    }
+    case HandleKind::kMipmappedArray: {
+      object = process_->mipmapped_arrays.create([&](MipmappedArray& array) {
+        array.context = context_;
+        array.levels.clear();
+      });
       break;
     }
     default:

@@ -25,6 +25,9 @@ void forget_objects_of(Context* context) {
   collect(process->functions);
   collect(process->graph_execs);
   collect(process->arrays);
+  collect(process->mipmapped_arrays);
+  process->textures.forget(context);
+  process->surfaces.forget(context);
   process->allocations.remove_context(context);
   context->generation.fetch_add(1);
   context->last = context->synced = context->blocking_last = context->blocking_synced = 0;

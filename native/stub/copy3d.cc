@@ -2,6 +2,7 @@
 // here, row by row.
 #include <cstring>
 
+#include "contract/array_format.h"
 #include "generated/stub_api.h"
 #include "stub/call.h"
 #include "stub/copy.h"
@@ -69,7 +70,11 @@ CUresult fill_end(const End& end, const wire::Copy3d& extent, wire::CopyEnd& out
       return CUDA_SUCCESS;
     }
     case CU_MEMORYTYPE_ARRAY: {
-      if (process()->arrays.find(end.array) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+      const Array* array = process()->arrays.find(end.array);
+      if (array == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+      const contract::ArrayPart part{end.x,         end.y,       end.z, extent.width_bytes,
+                                     extent.height, extent.depth};
+      if (!part.inside(array->description)) return CUDA_ERROR_INVALID_VALUE;
       out.pointer = as_id(end.array);
       out.x_bytes = end.x;
       out.y = end.y;

@@ -13,6 +13,7 @@
 
 #include "generated/opcode.h"
 #include "stub/allocation.h"
+#include "stub/image_objects.h"
 #include "stub/settings.h"
 #include "stub/state.h"
 #include "transport/client_link.h"
@@ -67,10 +68,12 @@ struct Process {
   HandleTable<Pool> pools{wire::HandleKind::kMemPool};
   HandleTable<PhysicalMemory> physical{wire::HandleKind::kMemAllocation};
   HandleTable<Array> arrays{wire::HandleKind::kArray};
+  HandleTable<MipmappedArray> mipmapped_arrays{wire::HandleKind::kMipmappedArray};
   HandleTable<Link> links{wire::HandleKind::kLink};
   NodeIds nodes;
   AllocationMap allocations;
   HostMap host;
+  ImageObjects textures, surfaces;
 
   std::atomic<uint64_t> record_number{0};
   std::atomic<uint64_t> context_number{0};

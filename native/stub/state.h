@@ -150,6 +150,13 @@ struct PhysicalMemory : Object {
 struct Array : Object {
   Context* context = nullptr;
   CUDA_ARRAY3D_DESCRIPTOR description{};
+  bool of_mipmap = false;  // a level: dies with the whole
+};
+struct MipmappedArray : Object {
+  Context* context = nullptr;
+  CUDA_ARRAY3D_DESCRIPTOR description{};
+  std::mutex mutex;                     // guards levels
+  std::map<unsigned, uint64_t> levels;  // arrays that the program has asked for
 };
 struct Link : Object {
   std::vector<std::byte> image;

@@ -280,6 +280,48 @@ inline constexpr size_t kLaunchHeaderBytes = 36;
 // cuArray3DCreate_v2  sync  u64 array, u64 width, u64 height, u64 depth, u32 format, u32 channels,
 //                           u32 flags                       (cuArrayCreate_v2 too)
 // cuArrayDestroy      async u64 array
-// cuTexObjectCreate, cuSurfObjectCreate: not served yet.
+// cuMipmappedArrayCreate    sync  u64 mipmapped array, u64 width, u64 height, u64 depth, u32 format,
+//                                 u32 channels, u32 flags, u32 levels
+// cuMipmappedArrayGetLevel  sync  u64 array (id to give it), u64 mipmapped array, u32 level
+// cuMipmappedArrayDestroy   async u64 mipmapped array
+// Texture and surface objects are the driver's own values, since device code reads them.
+// cuTexObjectCreate   sync  ResourceDesc, TextureDesc, ResourceViewDesc -> u64 object
+// cuTexObjectDestroy  async u64 object
+// cuSurfObjectCreate  sync  ResourceDesc -> u64 object
+// cuSurfObjectDestroy async u64 object
+struct ResourceDesc {
+  uint32_t type;     // CUresourcetype
+  uint32_t flags;
+  uint64_t pointer;  // id of an array or mipmapped array; device address
+  uint32_t format;   // this and what follows: of linear and pitched memory
+  uint32_t channels;
+  uint64_t width;    // bytes of linear memory, elements of pitched memory
+  uint64_t height;
+  uint64_t pitch;
+};
+struct TextureDesc {
+  uint32_t address_modes[3];
+  uint32_t filter_mode;
+  uint32_t flags;
+  uint32_t max_anisotropy;
+  uint32_t level_filter_mode;
+  float level_bias;
+  float least_level;
+  float most_level;
+  float border[4];
+};
+struct ResourceViewDesc {
+  uint32_t present;  // 0: no view, all else is 0
+  uint32_t format;
+  uint64_t width;
+  uint64_t height;
+  uint64_t depth;
+  uint32_t first_level;
+  uint32_t last_level;
+  uint32_t first_layer;
+  uint32_t last_layer;
+};
+static_assert(sizeof(ResourceDesc) == 48 && sizeof(TextureDesc) == 56);
+static_assert(sizeof(ResourceViewDesc) == 48);
 
 }  // namespace vgpu::wire

@@ -39,11 +39,14 @@ _SCALARS: dict[str, Any] = {
     "cuuint32_t": ctypes.c_uint32,
     "cuuint64_t": ctypes.c_uint64,
     "CUgraphConditionalHandle": ctypes.c_uint64,
+    "CUtexObject": ctypes.c_uint64,
+    "CUsurfObject": ctypes.c_uint64,
 }
 # Opaque handles are pointers; every other CU* name that is not a pointer is an enumeration.
 _HANDLES = {
     "CUcontext", "CUstream", "CUevent", "CUmodule", "CUfunction", "CUlibrary", "CUkernel",
     "CUgraph", "CUgraphNode", "CUgraphExec", "CUmemoryPool", "CUlinkState", "CUarray",
+    "CUmipmappedArray",
     "CUgreenCtx", "CUhostFn", "CUstreamCallback", "CUoccupancyB2DSize", "CUuserObject",
 }  # fmt: skip
 

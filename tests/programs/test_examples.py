@@ -44,14 +44,20 @@ def test_cupy_quickstart(transport):
     assert transport in output
 
 
-def test_cupy_quickstart_directly_on_the_software_gpu():
+def test_cupy_textures():
+    pytest.importorskip("cupy", reason="needs cupy-cuda12x: make test installs it")
+    assert "all checks passed" in example("cupy_textures.py", "--driver", "soft")
+
+
+@pytest.mark.parametrize("name", ["cupy_quickstart.py", "cupy_textures.py"])
+def test_cupy_directly_on_the_software_gpu(name):
     pytest.importorskip("cupy", reason="needs cupy-cuda12x: make test installs it")
     environment = {
         "LD_LIBRARY_PATH": str(native.softgpu().parent),
         "CUPY_COMPILE_WITH_PTX": "1",
     }
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "cupy_quickstart.py")],
+        [sys.executable, str(EXAMPLES / name)],
         env=workers.python_environment(environment), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -108,6 +114,7 @@ def test_pytorch_train_with_kernels_skipped(record_property, capsys):
 
 GPU_EXAMPLES = {
     "cupy_quickstart.py": "all checks passed",
+    "cupy_textures.py": "all checks passed",
     "pytorch_basics.py": "all checks passed",
     "pytorch_train.py": "trained 50 steps",
     "pytorch_compiled_train.py": "matches the CPU",

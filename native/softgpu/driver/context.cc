@@ -102,6 +102,7 @@ void Context::deactivate() {
     }
   }
   peers.clear();
+  forget_images_of(*this);
   state.allocations.remove_of(id, release_memory);
   if (heap_size != 0) {
     device.map.remove(heap_begin);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "contract/array_format.h"
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
 #include "softgpu/driver/operation.h"
@@ -34,10 +35,13 @@ CUresult resolve_side(const Given& given, const CUDA_MEMCPY3D& copy, Side& side)
   if (given.type == CU_MEMORYTYPE_ARRAY) {
     const auto array = driver().arrays.find(given.array);
     if (!array) return CUDA_ERROR_INVALID_HANDLE;
-    base = array->address;
-    pitch = array->pitch;
-    height = std::max<size_t>(array->descriptor.Height, 1);
-    if (given.y + copy.Height > height) return CUDA_ERROR_INVALID_VALUE;
+    const TexelLevel& level = array->level;
+    base = level.address;
+    pitch = level.pitch;
+    height = level.height;
+    const contract::ArrayPart part{given.x,           given.y,     given.z,
+                                   copy.WidthInBytes, copy.Height, copy.Depth};
+    if (!part.inside(array->descriptor)) return CUDA_ERROR_INVALID_VALUE;
   }
   if (base == 0) return CUDA_ERROR_INVALID_VALUE;
   if (pitch == 0) pitch = copy.WidthInBytes + given.x;

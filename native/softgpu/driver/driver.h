@@ -20,6 +20,7 @@
 #include "softgpu/driver/pool.h"
 #include "softgpu/driver/registry.h"
 #include "softgpu/driver/stream.h"
+#include "softgpu/driver/texture.h"
 #include "softgpu/driver/user_object.h"
 #include "softgpu/driver/vmm.h"
 
@@ -48,6 +49,9 @@ struct Driver {
   Registry<LinkState> links{HandleKind::kLink};
   Registry<UserObject> user_objects{HandleKind::kUserObject};
   Registry<Array> arrays{HandleKind::kArray};
+  Registry<MipmappedArray> mipmapped_arrays{HandleKind::kMipmappedArray};
+  Registry<Texture> textures{HandleKind::kTexture};
+  Registry<Surface> surfaces{HandleKind::kSurface};
   std::mutex pools_mutex;
   std::atomic<uint64_t> serial{1};            // ids of streams, captures, buffers
   std::atomic<uint64_t> skipped_launches{0};  // VGPU_SOFT_SKIP_SASS

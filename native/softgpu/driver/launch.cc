@@ -238,6 +238,7 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
     launch.compute_capability = context.device.major * 10 + context.device.minor;
     launch.print = print;
     launch.allocate = [&context](uint64_t size) { return DeviceHeap::allocate(context, size); };
+    launch.image = find_image;
     launch.release = [&context](uint64_t address) { DeviceHeap::release(context, address); };
     launch.set_conditional = set_conditional;
     ptx::RunStatistics counts;

@@ -27,6 +27,9 @@ enum class HandleKind : uint8_t {
   kLink,
   kUserObject,
   kArray,
+  kMipmappedArray,
+  kTexture,
+  kSurface,
 };
 
 template <typename T>

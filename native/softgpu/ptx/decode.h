@@ -37,6 +37,8 @@ class Decoder {
   bool decode_atomic();
   bool decode_matrix();
   bool decode_async();
+  bool decode_texture();  // tex, tld4, txq, suq
+  bool decode_surface();  // suld, sust, sured
   bool decode_other();
 
   bool decode_setp();
@@ -57,6 +59,11 @@ class Decoder {
   bool decode_mbarrier();
   bool decode_mbarrier_op(MBarrier kind, const Operand& place, const Operand* value,
                           const Operand* to);
+  bool decode_texture_query();
+  bool texture_place(TextureInfo& info, const Operand& place, bool integer);
+  bool texture_vector(const Operand& given, const TextureInfo& info, Type type,
+                      uint32_t (&rows)[3]);
+  bool texture_results(TextureInfo& info, const Operand& given, Type type);
   static Family family_of(std::string_view base);
 
   bool fail(const std::string& why);
@@ -148,6 +155,11 @@ const Instr* unpack(Warp& w, const Instr* in);
 const Instr* is_space(Warp& w, const Instr* in);  // d = a in window; imm: window, or 0 for global
 const Instr* redux(Warp& w, const Instr* in);
 const Instr* predicate_to_row(Warp& w, const Instr* in);  // d = a ? imm : 0, mods: row bytes
+const Instr* texture_fetch(Warp& w, const Instr* in);     // data: TextureInfo
+const Instr* texture_query(Warp& w, const Instr* in);     // imm: 1 for a surface
+const Instr* surface_load(Warp& w, const Instr* in);
+const Instr* surface_store(Warp& w, const Instr* in);
+const Instr* surface_reduce(Warp& w, const Instr* in);
 // Special registers; null when unknown. Rows of `bytes`.
 Handler special(std::string_view name, uint32_t& id, uint32_t& bytes);
 }  // namespace handlers

@@ -158,6 +158,7 @@ struct Engine::Pool {
     Run& run = *job.run;
     state.refresh(*run.launch->memory);
     state.ranges.fill({});
+    state.image = nullptr;
     std::unique_ptr<BlockState> spare;
     while (auto block = next_block(job, spare)) {
       const BlockState::State result = block->step(state);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "softgpu/memory_map.h"
+#include "softgpu/texel_image.h"
 
 namespace vgpu::softgpu::ptx {
 
@@ -113,6 +114,8 @@ struct Launch {
   std::function<void(uint64_t address)> release;    // device free
   // cudaGraphSetConditional; false when the handle means nothing
   std::function<bool(uint64_t handle, uint32_t value)> set_conditional;
+  // What a texture or surface handle names; null when nothing.
+  std::function<std::shared_ptr<const TexelImage>(uint64_t handle)> image;
 };
 
 struct RunStatistics {

@@ -16,6 +16,7 @@
 
 #include "softgpu/ptx/matrix.h"
 #include "softgpu/ptx/syntax.h"
+#include "softgpu/ptx/texture.h"
 
 namespace vgpu::softgpu::ptx {
 
@@ -79,6 +80,7 @@ struct Code {
   std::deque<BranchInfo> branches;
   std::deque<CallInfo> calls;
   std::deque<MatrixInfo> matrices;
+  std::deque<TextureInfo> textures;
   std::deque<std::string> texts;
   std::vector<std::byte> pool;
   std::vector<PoolPatch> patches;

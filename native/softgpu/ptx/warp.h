@@ -164,6 +164,10 @@ struct ThreadState {
   static constexpr size_t kRanges = 32;
   std::array<CachedRange, kRanges> ranges;
   MemoryMap::Snapshot snapshot;
+  // The image that was used last, and the snapshot in which its memory was there.
+  uint64_t image_handle = 0;
+  std::shared_ptr<const TexelImage> image;
+  const void* image_snapshot = nullptr;
   void refresh(const MemoryMap& map) {
     MemoryMap::Snapshot now = map.snapshot();
     if (now == snapshot) return;
