@@ -36,7 +36,7 @@ CUresult check_capture_unsafe() {
   return result;
 }
 
-CUresult check_capture_implicit(const Stream& stream) {
+CUresult check_capture_implicit(const Stream& stream, LegacyUse use) {
   Process* process = stub::process();
   if (process->active_captures.load(std::memory_order_relaxed) == 0) return CUDA_SUCCESS;
   if (&stream != &stream.context->legacy) return CUDA_SUCCESS;
@@ -45,7 +45,7 @@ CUresult check_capture_implicit(const Stream& stream) {
   for (const auto& capture : process->captures) {
     for (const auto& [member, id] : capture->members) {
       if (member->context != stream.context || !member->blocking()) continue;
-      capture->invalidated = true;
+      if (use == LegacyUse::kWork) capture->invalidated = true;
       result = CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
     }
   }
@@ -137,7 +137,8 @@ CUresult capture_info(CUstream handle, CaptureInfo& info) {
   if (info.status != CU_STREAM_CAPTURE_STATUS_ACTIVE) {
     const Process& process = *stub::process();
     const bool legacy = stream == &stream->context->legacy;
-    return legacy && process.active_captures > 0 ? check_capture_implicit(*stream) : CUDA_SUCCESS;
+    if (!legacy || process.active_captures == 0) return CUDA_SUCCESS;
+    return check_capture_implicit(*stream, LegacyUse::kQuestion);
   }
   Call call(Opcode::cuStreamGetCaptureInfo_v2);
   call.adds_no_work();
@@ -226,8 +227,10 @@ CUresult cuStreamIsCapturing(CUstream hStream, CUstreamCaptureStatus* captureSta
   if (captureStatus == nullptr) return CUDA_ERROR_INVALID_VALUE;
   Stream* stream = nullptr;
   if (const CUresult result = find_stream(hStream, &stream); result != CUDA_SUCCESS) return result;
-  if (const CUresult result = check_capture_implicit(*stream); result != CUDA_SUCCESS)
+  if (const CUresult result = check_capture_implicit(*stream, LegacyUse::kQuestion);
+      result != CUDA_SUCCESS) {
     return result;
+  }
   *captureStatus = status_of(*stream);
   return CUDA_SUCCESS;
 }

@@ -12,8 +12,10 @@ namespace vgpu::stub {
 // CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, and the capture invalidated, when the mode of a capture in
 // progress and the thread's own mode forbid them.
 CUresult check_capture_unsafe();
+// What the legacy stream is named for: work ends the captures that forbid it, a question does not.
+enum class LegacyUse { kWork, kQuestion };
 // The legacy stream must not depend on a blocking stream that captures.
-CUresult check_capture_implicit(const Stream& stream);
+CUresult check_capture_implicit(const Stream& stream, LegacyUse use = LegacyUse::kWork);
 // For calls that may not name a capturing stream at all; invalidates its capture.
 CUresult check_not_capturing(const Stream& stream);
 

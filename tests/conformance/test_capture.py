@@ -89,6 +89,27 @@ def test_synchronizing_a_capturing_stream_is_an_error(cuda):
     assert cuda.code("cuStreamEndCapture", stream, ctypes.byref(graph)) == 901  # INVALIDATED
 
 
+def test_asking_for_the_legacy_stream_spares_a_capture(cuda):
+    """cuStreamIsCapturing: "The blocking stream capture is not invalidated"; work does that."""
+    cuda.start()
+    memory = cuda.upload(bytes(4))
+    status, graph = ctypes.c_int(), ctypes.c_void_p()
+    for spares in (True, False):
+        stream = cuda.stream(flags=0)
+        cuda.cuStreamBeginCapture_v2(stream, 2)
+        if spares:
+            code = cuda.code("cuStreamIsCapturing", None, ctypes.byref(status))
+        else:
+            code = cuda.code("cuMemsetD8Async", memory, 7, 4, None)
+        assert code == d.STREAM_CAPTURE_IMPLICIT
+        cuda.cuStreamIsCapturing(stream, ctypes.byref(status))
+        assert status.value == (1 if spares else 2)
+        code = cuda.code("cuStreamEndCapture", stream, ctypes.byref(graph))
+        assert code == (d.SUCCESS if spares else d.STREAM_CAPTURE_INVALIDATED)
+        cuda.cuStreamIsCapturing(None, ctypes.byref(status))
+        assert status.value == 0
+
+
 def test_end_without_begin(cuda):
     cuda.start()
     stream = cuda.stream()

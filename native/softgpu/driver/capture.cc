@@ -70,7 +70,7 @@ CUresult check_unsafe_call() {
   return result;
 }
 
-CUresult check_legacy(const Stream& stream) {
+CUresult check_legacy(const Stream& stream, LegacyUse use) {
   if (!any_capture() || &stream != stream.context->legacy.get()) return CUDA_SUCCESS;
   const std::lock_guard lock(capture_mutex());
   CUresult result = CUDA_SUCCESS;
@@ -79,7 +79,7 @@ CUresult check_legacy(const Stream& stream) {
       const auto other = one.lock();
       if (!other || !other->blocking() || other->context != stream.context) continue;
       if (other->capture != capture) continue;
-      capture->invalidated = true;
+      if (use == LegacyUse::kWork) capture->invalidated = true;
       result = CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
     }
   }
@@ -183,7 +183,7 @@ CUresult info(CUstream handle, const Info& out) {
   if (const CUresult result = lookup(handle, stream)) return result;
   if (out.status == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *out.status = CU_STREAM_CAPTURE_STATUS_NONE;
-  if (const CUresult result = check_legacy(*stream)) return result;
+  if (const CUresult result = check_legacy(*stream, LegacyUse::kQuestion)) return result;
   if (!any_capture()) return CUDA_SUCCESS;
   const std::lock_guard lock(capture_mutex());
   if (!stream->capture) return CUDA_SUCCESS;

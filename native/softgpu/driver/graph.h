@@ -104,8 +104,10 @@ std::vector<std::shared_ptr<Graph>*> inner_places(Operation& operation);
 CUresult check_unsafe_call();
 // A stream operation under capture: becomes a node.
 CUresult capture_operation(Stream& stream, Operation operation);
-// The legacy stream may not be used while a blocking stream of its context captures.
-CUresult check_legacy(const Stream& stream);
+// The legacy stream may not be used while a blocking stream of its context captures: work ends that
+// capture, a question about the stream does not.
+enum class LegacyUse { kWork, kQuestion };
+CUresult check_legacy(const Stream& stream, LegacyUse use = LegacyUse::kWork);
 CUresult capture_record(Stream& stream, Event& event);
 CUresult capture_wait(const std::shared_ptr<Stream>& stream, Event& event);
 // Makes fresh completions for the event nodes of one launch.
