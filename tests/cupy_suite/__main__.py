@@ -32,8 +32,8 @@ def main() -> int:
     # Two devices: CuPy's tests of several are not skipped on one, they fail.
     with workers.worker(driver=options.driver, environment={"VGPU_SOFT_DEVICES": "2"}) as worker:
         launcher = [sys.executable, "-m", "vgpu.client", "run", "--worker", worker.address, "--"]
-        tests = _sample(where, launcher, options.count)
-        journal = Journal(CACHE / "results.jsonl")
+        tests = _sample(where, launcher, options.paths, options.count)
+        journal = Journal(_file("results", options.paths, "jsonl"))
         if options.fresh:
             journal.clear()
         pending = [t for t in tests if t not in journal.results or not journal.results[t].good]
@@ -51,6 +51,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="cupy_suite", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, help="tests in the sample")
+    parser.add_argument("--paths", nargs="+", default=sample.PATHS, help="of CuPy's tests")
     parser.add_argument("--only", default="", help="run only tests whose name holds this")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--timeout", type=float, default=300, help="seconds per test")
@@ -58,13 +59,20 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _sample(where: Path, launcher: Sequence[str], count: int) -> list[str]:
-    listing = CACHE / "collected.txt"
+def _file(name: str, paths: Sequence[str], suffix: str) -> Path:
+    """A file of the cache: other paths than the sample's have files of their own."""
+    own = "" if tuple(paths) == sample.PATHS else "-" + sample.digest(paths)[:8]
+    return CACHE / f"{name}{own}.{suffix}"
+
+
+def _sample(where: Path, launcher: Sequence[str], paths: Sequence[str], count: int) -> list[str]:
+    listing = _file("collected", paths, "txt")
     if not listing.exists():
-        listing.write_text("\n".join(sample.collect(where, launcher, sys.executable)))
+        collected = sample.collect(where, launcher, sys.executable, paths)
+        listing.write_text("\n".join(collected))
     tests = sample.choose(listing.read_text().splitlines(), count)
     found = sample.digest(tests)
-    if count == COUNT and found != DIGEST:
+    if tuple(paths) == sample.PATHS and count == COUNT and found != DIGEST:
         print(f"note: the sample's digest is {found}, not {DIGEST}: other versions of packages?")
     return tests
 

@@ -8,9 +8,7 @@ from pathlib import Path
 AREAS = ("core", "math", "linalg", "sorting", "random", "indexing", "manipulation")
 SEED = "vgpu"
 
-
-def paths() -> list[str]:
-    return [f"tests/cupy_tests/{area}_tests" for area in AREAS]
+PATHS = tuple(f"tests/cupy_tests/{area}_tests" for area in AREAS)
 
 
 def pytest_command(suite: Path, python: str) -> list[str]:
@@ -19,9 +17,11 @@ def pytest_command(suite: Path, python: str) -> list[str]:
     return [*command, "-c", str(suite / "pyproject.toml"), "--rootdir", str(suite)]
 
 
-def collect(suite: Path, launcher: Sequence[str], python: str) -> list[str]:
-    """Every test of the areas, as pytest names them. Importing CuPy's tests needs a device."""
-    command = [*launcher, *pytest_command(suite, python), "--collect-only", *paths()]
+def collect(
+    suite: Path, launcher: Sequence[str], python: str, paths: Sequence[str] = PATHS
+) -> list[str]:
+    """Every test below the paths, as pytest names them. Importing CuPy's tests needs a device."""
+    command = [*launcher, *pytest_command(suite, python), "--collect-only", *paths]
     done = subprocess.run(command, cwd=suite, capture_output=True, text=True, timeout=600)
     if done.returncode != 0:
         raise SystemExit(f"pytest cannot collect the suite:\n{done.stdout[-3000:]}{done.stderr}")
