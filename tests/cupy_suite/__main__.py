@@ -66,11 +66,8 @@ def _file(name: str, paths: Sequence[str], suffix: str) -> Path:
 
 
 def _sample(where: Path, launcher: Sequence[str], paths: Sequence[str], count: int) -> list[str]:
-    listing = _file("collected", paths, "txt")
-    if not listing.exists():
-        collected = sample.collect(where, launcher, sys.executable, paths)
-        listing.write_text("\n".join(collected))
-    tests = sample.choose(listing.read_text().splitlines(), count)
+    listing = _file("collected", paths, "json")
+    tests = sample.choose(sample.collect(where, launcher, sys.executable, listing, paths), count)
     found = sample.digest(tests)
     if tuple(paths) == sample.PATHS and count == COUNT and found != DIGEST:
         print(f"note: the sample's digest is {found}, not {DIGEST}: other versions of packages?")

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-WANTED = "CUPY_SUITE_WANTED"  # a file with one test per line
+WANTED = "CUPY_SUITE_WANTED"  # a file with the names of tests, in JSON: some hold line breaks
 EVENTS = "CUPY_SUITE_EVENTS"  # a descriptor
+COLLECTED = "CUPY_SUITE_COLLECTED"  # a file for the names of all tests
 TEXT_LIMIT = 4000  # characters of a traceback that are kept
 
 _SEVERITY = ("passed", "xfailed", "skipped", "failed")
@@ -82,5 +83,11 @@ def _device_is_usable() -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     if EVENTS in os.environ:
-        wanted = frozenset(Path(os.environ[WANTED]).read_text().splitlines())
+        wanted = frozenset(json.loads(Path(os.environ[WANTED]).read_text()))
         config.pluginmanager.register(Reporter(wanted, int(os.environ[EVENTS])), "cupy-suite")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if COLLECTED in os.environ:
+        names = [item.nodeid for item in session.items]
+        Path(os.environ[COLLECTED]).write_text(json.dumps(names, indent=0))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cupy_suite import plugin
-from cupy_suite.sample import pytest_command
+from cupy_suite.sample import pytest_command, pytest_environment
 
 # Of pytest: passed, failed, stopped by the plugin, and nothing to run.
 HARMLESS = (0, 1, 2, 5)
@@ -61,7 +61,7 @@ class Runner:
         """One pytest; yields what it finished, and the test that it died in."""
         with tempfile.TemporaryDirectory(prefix="cupy-suite-") as scratch:
             wanted, output = Path(scratch, "wanted"), Path(scratch, "output")
-            wanted.write_text("\n".join(tests))
+            wanted.write_text(json.dumps(tests))
             with self._started(tests, wanted, output) as (process, descriptor):
                 events = Events(descriptor, self.timeout, self.start_timeout)
                 yield from events
@@ -79,11 +79,14 @@ class Runner:
         self, tests: Sequence[str], wanted: Path, output: Path
     ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         reading, writing = os.pipe()
-        environment = {**os.environ, plugin.WANTED: str(wanted), plugin.EVENTS: str(writing)}
-        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+        environment = {
+            **pytest_environment(),
+            plugin.WANTED: str(wanted),
+            plugin.EVENTS: str(writing),
+        }
         files = sorted({test.split("::")[0] for test in tests})
         command = [*self.launcher, *pytest_command(self.suite, self.python)]
-        command += ["-p", "cupy_suite.plugin", *files]
+        command += files
         with output.open("wb") as log:
             process = subprocess.Popen(
                 command, cwd=self.suite, env=environment, pass_fds=(writing,),

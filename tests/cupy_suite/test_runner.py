@@ -1,6 +1,6 @@
 """The runner on a small suite of our own: what a test costs when it fails, dies or never ends."""
 
-import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,8 @@ def test_loses_the_device():
 def test_needs_the_device(): assert not cupy.cuda.runtime.lost
 @pytest.mark.parametrize("n", range(3))
 def test_many(n): assert n != 1
+@pytest.mark.parametrize("n", [0], ids=["two\\nlines"])
+def test_broken_name(n): pass
 """
 PREFIX = "tests/cupy_tests/core_tests/test_small.py::"
 EXPECTED = {
@@ -59,6 +61,7 @@ EXPECTED = {
     "test_needs_the_device": "passed",
     "test_many[0]": "passed",
     "test_many[1]": "failed",
+    "test_broken_name[two\\nlines]": "passed",
 }
 
 
@@ -90,8 +93,8 @@ def test_every_test_is_reported_once_however_it_ends(results):
     assert reasons["test_leaves"] == "exit status 3"
 
 
-def test_the_collection_lists_every_test(suite):
-    found = sample.collect(suite, (), os.fspath(Runner(suite).python))
+def test_the_collection_lists_every_test(suite, tmp_path):
+    found = sample.collect(suite, (), sys.executable, tmp_path / "collected.json")
     assert PREFIX + "test_many[2]" in found
     assert len(found) == TESTS.count("def test_") + 2
 
