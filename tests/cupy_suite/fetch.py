@@ -21,7 +21,7 @@ def suite(cache: Path) -> Path:
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         _unpack(_archive(cache), target)
-    return target
+    return target.resolve()  # pytest names tests by real paths
 
 
 def _archive(cache: Path) -> Path:

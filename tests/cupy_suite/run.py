@@ -53,8 +53,6 @@ class Runner:
             for result in self._process(missing):
                 done.add(result.test)
                 report(result)
-            if not done:
-                raise SystemExit(f"none of these tests was collected: {missing[:5]}")
             missing = [test for test in missing if test not in done]
 
     def _process(self, tests: Sequence[str]) -> Iterator[Result]:
@@ -64,15 +62,20 @@ class Runner:
             wanted.write_text(json.dumps(tests))
             with self._started(tests, wanted, output) as (process, descriptor):
                 events = Events(descriptor, self.timeout, self.start_timeout)
-                yield from events
+                finished = 0
+                for result in events:
+                    finished += 1
+                    yield result
                 if events.expired:
                     _kill(process)
                 status = process.wait(60)
             tail = output.read_text(errors="replace")[-TAIL:]
             if events.running:
                 yield _death(events, status, tail)
-            elif status not in HARMLESS:
-                raise SystemExit(f"pytest ended with status {status}:\n{tail}")
+            elif status not in HARMLESS or finished == 0:
+                raise SystemExit(
+                    f"pytest ended with status {status} after {finished} tests:\n{tail}"
+                )
 
     @contextlib.contextmanager
     def _started(
