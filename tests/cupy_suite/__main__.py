@@ -30,7 +30,8 @@ def main() -> int:
     }
     where = suite(CACHE)
     # Two devices: CuPy's tests of several are not skipped on one, they fail.
-    with workers.worker(driver=options.driver, environment={"VGPU_SOFT_DEVICES": "2"}) as worker:
+    devices = {"VGPU_SOFT_DEVICES": "2"}
+    with workers.worker("--gpu-count", "2", driver=options.driver, environment=devices) as worker:
         launcher = [sys.executable, "-m", "vgpu.client", "run", "--worker", worker.address, "--"]
         tests = _sample(where, launcher, options.paths, options.count)
         journal = Journal(_file("results", options.paths, "jsonl"))
