@@ -43,15 +43,11 @@ void Completions::after(ContextState& context, uint64_t stream, CUstream handle,
   wait({context.id, stream}, one);
 }
 
-CUevent Completions::take_event(ContextState& context) {
-  if (!context.free_events.empty()) {
-    const CUevent event = context.free_events.back();
-    context.free_events.pop_back();
-    return event;
-  }
-  CUevent event = nullptr;
-  if (driver_.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) return nullptr;
-  return event;
+CUresult Completions::take_event(ContextState& context, CUevent* event) {
+  if (context.free_events.empty()) return driver_.cuEventCreate(event, CU_EVENT_DISABLE_TIMING);
+  *event = context.free_events.back();
+  context.free_events.pop_back();
+  return CUDA_SUCCESS;
 }
 
 // Without an event (capture, failed device) the mark counts as passed as soon as those before it
@@ -73,8 +69,9 @@ CUresult Completions::mark(Track& track, CUstream handle, Done done) {
   }
   CUevent event = nullptr;
   if (!capturing && result == CUDA_SUCCESS) {
-    event = take_event(context);
-    result = event == nullptr ? CUDA_ERROR_OUT_OF_MEMORY : driver_.cuEventRecord(event, on);
+    // Fails with the fault of a kernel, too, if that came first.
+    result = take_event(context, &event);
+    if (result == CUDA_SUCCESS) result = driver_.cuEventRecord(event, on);
     if (result != CUDA_SUCCESS && event != nullptr) {
       context.free_events.push_back(event);
       event = nullptr;

@@ -83,7 +83,7 @@ class Completions {
 
   Track& track(ContextState& context, uint64_t stream);
   CUresult mark(Track& track, CUstream handle, Done done);
-  CUevent take_event(ContextState& context);
+  CUresult take_event(ContextState& context, CUevent* event);
   bool reap(Track& track);
   void pass(Track& track, CUresult result);
   void wait(const TrackKey& key, Track& track);
