@@ -12,7 +12,7 @@ CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help build demo test test-torch test-programs test-cupy-suite check generated bench bench-softgpu gpu-check clean
+.PHONY: help build demo test check-sanitizers test-torch test-programs test-cupy-suite check generated bench bench-softgpu gpu-check clean check-sanitizers
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,16 @@ test-cupy-suite: .venv/cupy-suite-extra ## a sample of CuPy's own tests on the s
 
 test-programs: .venv/programs-extra .venv/cupy-extra .venv/test-extra .venv-torch/installed ## real programs (numba, Triton, cuda-python) on the software GPU
 	VGPU_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(PYTEST) -m programs tests/programs
+
+# Each sanitizer needs a build of its own; -O1 keeps that short, and its reports readable.
+check-sanitizers: .venv/built .venv/test-extra ## native tests under ThreadSanitizer, AddressSanitizer and UBSan
+	set -e; for kind in thread address,undefined; do \
+	  $(BIN)/cmake -S native -B build/$$kind -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	    -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 \
+	    -DVGPU_LANE_OPTIMIZATION=-O1 -DVGPU_TESTING=ON -DVGPU_SANITIZE=$$kind >/dev/null; \
+	  $(BIN)/cmake --build build/$$kind; \
+	  VGPU_NATIVE_TESTS=build/$$kind/tests $(PYTEST) tests/native; \
+	done
 
 check: .venv/check-extra ## lint, types, formats
 	$(BIN)/ruff check .

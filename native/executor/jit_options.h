@@ -37,6 +37,7 @@ class JitOptions {
       add(static_cast<CUjit_option>(option), reinterpret_cast<void*>(value));
     }
   }
+  void be_verbose() { add(CU_JIT_LOG_VERBOSE, reinterpret_cast<void*>(uintptr_t{1})); }
   // Call once, after read(): the buffers do not move afterwards.
   void add_logs(uint32_t info_bytes, uint32_t error_bytes) {
     info_.resize(info_bytes < kMostLog ? info_bytes : kMostLog);

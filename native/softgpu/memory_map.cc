@@ -16,7 +16,12 @@ void MemoryMap::add(uint64_t begin, uint64_t size, bool writable) {
   if (size == 0) return;
   const std::lock_guard lock(mutex_);
   auto next = std::make_shared<std::vector<Range>>(*ranges_);
-  next->insert(position(*next, begin), Range{begin, begin + size, writable});
+  const auto at = next->begin() + (position(*next, begin) - next->cbegin());
+  if (at != next->begin() && std::prev(at)->begin == begin) {
+    *std::prev(at) = {begin, begin + size, writable};
+  } else {
+    next->insert(at, Range{begin, begin + size, writable});
+  }
   ranges_ = std::move(next);
 }
 

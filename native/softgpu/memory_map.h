@@ -23,6 +23,7 @@ class MemoryMap {
  public:
   using Snapshot = std::shared_ptr<const std::vector<Range>>;  // sorted by begin, disjoint
 
+  // Replaces, in one step, the range that begins at the same address.
   void add(uint64_t begin, uint64_t size, bool writable = true);
   void remove(uint64_t begin);
   [[nodiscard]] Snapshot snapshot() const;

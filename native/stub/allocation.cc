@@ -52,7 +52,7 @@ std::optional<Allocation> AllocationMap::find(uint64_t address) const {
 bool AllocationMap::covers(uint64_t address, uint64_t size) const {
   const std::shared_lock lock(mutex_);
   auto it = holder(by_base_, address);
-  while (it != by_base_.end()) {
+  while (it != by_base_.end() && it->second.usable) {
     const uint64_t end = it->second.base + it->second.size;
     if (end - address >= size) return true;
     if (it->second.kind != AllocationKind::kMapped) return false;
@@ -62,6 +62,18 @@ bool AllocationMap::covers(uint64_t address, uint64_t size) const {
     if (it != by_base_.end() && it->second.base != address) return false;
   }
   return false;
+}
+
+void AllocationMap::set_access(uint64_t address, uint64_t size, int ordinal, unsigned flags) {
+  const std::unique_lock lock(mutex_);
+  for (auto it = by_base_.lower_bound(address); it != by_base_.end() && it->first - address < size;
+       ++it) {
+    Allocation& mapping = it->second;
+    if (mapping.kind != AllocationKind::kMapped) continue;
+    const uint64_t bit = uint64_t{1} << (ordinal % 64);
+    mapping.accessors = flags == 0 ? mapping.accessors & ~bit : mapping.accessors | bit;
+    mapping.usable = mapping.accessors != 0;
+  }
 }
 
 bool AllocationMap::set_sync_memops(uint64_t address, bool value) {

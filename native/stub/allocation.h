@@ -27,6 +27,8 @@ struct Allocation {
   uint64_t pool = 0;
   uint64_t owner = 0;  // module of a global, physical memory of a mapping
   bool sync_memops = false;
+  bool usable = true;      // false: mapped, and no device has access
+  uint64_t accessors = 0;  // of mapped memory: a bit for each device that has access
 };
 
 class AllocationMap {
@@ -39,6 +41,8 @@ class AllocationMap {
   [[nodiscard]] std::optional<Allocation> find(uint64_t address) const;
   // All of [address, address + size) is device memory; neighbouring mappings count as one.
   [[nodiscard]] bool covers(uint64_t address, uint64_t size) const;
+  // Access of one device to the mappings in a range.
+  void set_access(uint64_t address, uint64_t size, int ordinal, unsigned flags);
   bool set_sync_memops(uint64_t address, bool value);
   void remove_context(const Context* context);
   void remove_owner(uint64_t owner);

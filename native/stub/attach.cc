@@ -51,7 +51,8 @@ void set_identity(Device& device, int ordinal, uint64_t number) {
   primary.primary = true;
   primary.number = number;
   primary.legacy.context = &primary;
-  primary.id.store(wire::primary_context(device.worker_ordinal));
+  primary.handle = wire::primary_context(device.worker_ordinal);
+  primary.id.store(primary.handle);
 }
 
 // No list means all: the embedded executor is of this very build.

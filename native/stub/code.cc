@@ -100,6 +100,7 @@ void prepare_function(Function& fresh, const Module& module, bool kernel) {
   fresh.context = kernel ? nullptr : module.context;
   fresh.module = module.id.load();
   fresh.kernel = kernel;
+  fresh.loaded = false;
   fresh.attribute_count = 0;
   fresh.parameters.clear();
 }
@@ -240,6 +241,7 @@ CUresult find_function(Module& module, const char* name, bool kernel, uint64_t* 
   CUresult result = call.wait();
   if (result == CUDA_SUCCESS) {
     read_info(call.reply(), *function);
+    function->loaded = true;
     if (!call.reply().ok()) result = CUDA_ERROR_UNKNOWN;
   }
   if (result != CUDA_SUCCESS) {

@@ -1,5 +1,6 @@
 // Contexts: the per-thread stack, primary contexts, created contexts. The stack never travels; each
 // record names its context.
+#include "contract/context_flags.h"
 #include "contract/contract.h"
 #include "generated/stub_api.h"
 #include "stub/call.h"
@@ -53,7 +54,8 @@ CUresult find_device(CUdevice ordinal, Device** device) {
 CUresult find_context(CUcontext handle, Context** context) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
   *context = handle == nullptr ? this_thread().current() : process()->context(handle);
-  return *context == nullptr ? CUDA_ERROR_INVALID_CONTEXT : CUDA_SUCCESS;
+  if (*context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  return (*context)->id.load() == 0 ? CUDA_ERROR_CONTEXT_IS_DESTROYED : CUDA_SUCCESS;
 }
 
 void run_destructors(Context& context) {
@@ -95,7 +97,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) {
   if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
   if (device->primary.references.load() == 0) return CUDA_ERROR_INVALID_CONTEXT;
   if (device->primary.references.fetch_sub(1) > 1) return CUDA_SUCCESS;
-  run_destructors(device->primary);
+  if (device->primary.alive) run_destructors(device->primary);
   const std::lock_guard lock(process()->context_mutex);
   if (device->primary.references.load() == 0) release_primary(*device);
   return CUDA_SUCCESS;
@@ -104,7 +106,7 @@ CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev) {
 CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags) {
   Device* device = nullptr;
   if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
-  if ((flags & ~0x7fu) != 0 || (flags & CU_CTX_SCHED_MASK) == 3) return CUDA_ERROR_INVALID_VALUE;
+  if (!contract::valid_context_flags(flags)) return CUDA_ERROR_INVALID_VALUE;
   device->primary.flags = flags;
   // One that the executor has not made yet takes its flags along when it is announced.
   if (!device->primary.announced) return CUDA_SUCCESS;
@@ -126,7 +128,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) {
   Device* device = nullptr;
   if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
   Context& primary = device->primary;
-  run_destructors(primary);
+  if (primary.alive) run_destructors(primary);
   CUresult result = CUDA_SUCCESS;
   if (primary.announced.exchange(false)) {
     Call call(Opcode::cuDevicePrimaryCtxReset_v2, nullptr);
@@ -136,9 +138,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) {
   }
   const std::lock_guard lock(process()->context_mutex);
   forget_objects_of(&primary);
-  primary.references = 0;
-  primary.alive = false;
-  primary.flags = 0;
+  primary.alive = false;  // until the next retain; those who hold it still have to release it
   if (result == CUDA_SUCCESS) primary.sticky = CUDA_SUCCESS;
   return result;
 }
@@ -146,7 +146,7 @@ CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) {
 CUresult cuCtxCreate_v2(CUcontext* pctx, unsigned int flags, CUdevice dev) {
   Device* device = nullptr;
   if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
-  if (pctx == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (pctx == nullptr || !contract::valid_context_flags(flags)) return CUDA_ERROR_INVALID_VALUE;
   // Never a used slot: another thread's stack may still hold a context that was destroyed.
   const auto created = process()->contexts.create_range(1, [&](Context& fresh) {
     fresh.device = device;
@@ -170,6 +170,7 @@ CUresult cuCtxCreate_v2(CUcontext* pctx, unsigned int flags, CUdevice dev) {
     return result;
   }
   context->alive = true;
+  context->handle = context->id;
   this_thread().contexts.push_back(context);
   *pctx = as_handle<CUcontext>(context->id);
   return CUDA_SUCCESS;
@@ -217,11 +218,11 @@ CUresult cuCtxPushCurrent_v2(CUcontext ctx) {
 }
 
 CUresult cuCtxPopCurrent_v2(CUcontext* pctx) {
-  Context* context = nullptr;
-  if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
-    return result;
+  if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
+  const Context* context = this_thread().current();
+  if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   this_thread().contexts.pop_back();
-  if (pctx != nullptr) *pctx = as_handle<CUcontext>(context->id);
+  if (pctx != nullptr) *pctx = as_handle<CUcontext>(context->handle);
   return CUDA_SUCCESS;
 }
 
@@ -246,7 +247,7 @@ CUresult cuCtxGetCurrent(CUcontext* pctx) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
   if (pctx == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const Context* context = this_thread().current();
-  *pctx = context == nullptr ? nullptr : as_handle<CUcontext>(context->id);
+  *pctx = context == nullptr ? nullptr : as_handle<CUcontext>(context->handle);
   return CUDA_SUCCESS;
 }
 
@@ -272,6 +273,7 @@ CUresult cuCtxSetFlags(unsigned int flags) {
   Context* context = nullptr;
   if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
     return result;
+  if (!contract::valid_context_flags(flags)) return CUDA_ERROR_INVALID_VALUE;
   context->flags = flags;
   return CUDA_SUCCESS;
 }
@@ -350,9 +352,7 @@ CUresult cuCtxSetCacheConfig(CUfunc_cache config) {
   Context* context = nullptr;
   if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
     return result;
-  if (config < CU_FUNC_CACHE_PREFER_NONE || config > CU_FUNC_CACHE_PREFER_EQUAL) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
+  if (!contract::valid_cache_config(config)) return CUDA_ERROR_INVALID_VALUE;
   context->cache_config = config;
   return CUDA_SUCCESS;
 }
@@ -370,14 +370,14 @@ CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) {
   Context* context = nullptr;
   if (const CUresult result = find_context(nullptr, &context); result != CUDA_SUCCESS)
     return result;
-  return config >= 0 && config <= 2 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+  return contract::valid_shared_config(config) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int* version) {
   Context* context = nullptr;
   if (const CUresult result = find_context(ctx, &context); result != CUDA_SUCCESS) return result;
   if (version == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *version = 3020;
+  *version = contract::kContextApiVersion;
   return CUDA_SUCCESS;
 }
 

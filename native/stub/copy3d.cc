@@ -143,8 +143,31 @@ CUresult download(Call& call, const Copy& copy) {
   return CUDA_SUCCESS;
 }
 
+// The contexts of a copy between peers; null where the call names none.
+struct Peers {
+  Context* source = nullptr;
+  Context* destination = nullptr;
+  [[nodiscard]] bool named() const { return source != nullptr; }
+};
+
+// From device to device.
+CUresult inside(Call& call, const Copy& copy, const Peers& peers) {
+  if (!peers.named()) {
+    call.put(copy.wire);
+    return call.send();
+  }
+  // The executor must know both contexts.
+  for (Context* end : {peers.source, peers.destination}) {
+    if (Call announce(Opcode::cuMemcpy3DPeerAsync, end); !announce.ok()) return announce.result();
+  }
+  call.put(copy.wire);
+  call.put(peers.source->id.load());
+  call.put(peers.destination->id.load());
+  return call.send();
+}
+
 CUresult copy_rows(const End& source, const End& destination, size_t width, size_t height,
-                   size_t depth, CUstream handle) {
+                   size_t depth, CUstream handle, const Peers& peers = {}) {
   Context* context = nullptr;
   if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
   if (width == 0 || height == 0 || depth == 0) return CUDA_SUCCESS;
@@ -156,11 +179,12 @@ CUresult copy_rows(const End& source, const End& destination, size_t width, size
   if (result != CUDA_SUCCESS) return result;
   result = fill_end(destination, copy.wire, copy.wire.destination, copy.destination);
   if (result != CUDA_SUCCESS) return result;
-  Call call(Opcode::cuMemcpy3DAsync_v2);
-  call.stream(handle);
-  if (!call.ok()) return call.result();
   const bool from_host = copy.wire.source.memory_type == CU_MEMORYTYPE_HOST;
   const bool to_host = copy.wire.destination.memory_type == CU_MEMORYTYPE_HOST;
+  const bool between_peers = peers.named() && !from_host && !to_host;
+  Call call(between_peers ? Opcode::cuMemcpy3DPeerAsync : Opcode::cuMemcpy3DAsync_v2);
+  call.stream(handle);
+  if (!call.ok()) return call.result();
   if ((from_host || to_host) && call.ordered_by()->capture.load() != nullptr) {
     return unsupported("copies of host memory under stream capture");
   }
@@ -171,8 +195,7 @@ CUresult copy_rows(const End& source, const End& destination, size_t width, size
   }
   if (from_host) return upload(call, copy);
   if (to_host) return download(call, copy);
-  call.put(copy.wire);
-  return call.send();
+  return inside(call, copy, peers);
 }
 
 template <typename Description>
@@ -208,6 +231,19 @@ CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* pCopy, CUstream hStream) {
 }
 CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* pCopy) {
   return api::cuMemcpy3DAsync_v2(pCopy, nullptr);
+}
+
+CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER* pCopy, CUstream hStream) {
+  if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
+  if (pCopy == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const Peers peers{process()->context(pCopy->srcContext), process()->context(pCopy->dstContext)};
+  if (peers.source == nullptr || peers.destination == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  return copy_rows(source_of(*pCopy, pCopy->srcHeight, pCopy->srcZ, pCopy->srcLOD),
+                   destination_of(*pCopy, pCopy->dstHeight, pCopy->dstZ, pCopy->dstLOD),
+                   pCopy->WidthInBytes, pCopy->Height, pCopy->Depth, hStream, peers);
+}
+CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER* pCopy) {
+  return api::cuMemcpy3DPeerAsync(pCopy, nullptr);
 }
 
 }  // namespace vgpu::stub::api

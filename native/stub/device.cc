@@ -169,7 +169,8 @@ CUresult cuDeviceCanAccessPeer(int* canAccessPeer, CUdevice dev, CUdevice peerDe
 CUresult cuDeviceGetP2PAttribute(int* value, CUdevice_P2PAttribute attrib, CUdevice srcDevice,
                                  CUdevice dstDevice) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
-  if (value == nullptr || srcDevice == dstDevice) return CUDA_ERROR_INVALID_VALUE;
+  if (srcDevice == dstDevice) return CUDA_ERROR_INVALID_DEVICE;
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
   Call call(Opcode::cuDeviceGetP2PAttribute);
   call.put(static_cast<uint32_t>(attrib));
   call.put(call.device(srcDevice));

@@ -48,6 +48,7 @@ CUresult cuMemAllocHost_v2(void** pp, size_t bytesize) {
 
 CUresult cuMemFreeHost(void* p) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
+  if (p == nullptr) return CUDA_SUCCESS;
   const auto range = process()->host.find(reinterpret_cast<uint64_t>(p));
   if (!range || range->base != reinterpret_cast<uint64_t>(p)) return CUDA_ERROR_INVALID_VALUE;
   if (range->kind != HostKind::kAllocated) return CUDA_ERROR_INVALID_VALUE;

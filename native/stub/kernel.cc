@@ -3,6 +3,7 @@
 
 #include "generated/stub_api.h"
 #include "stub/call.h"
+#include "stub/launch.h"
 #include "stub/process.h"
 
 namespace vgpu::stub::api {
@@ -37,6 +38,9 @@ CUresult check_settable(const Function& function, CUfunction_attribute which, in
     const int fixed = function.attributes[CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES];
     const int most = device.attributes[CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN];
     if (value < 0 || value > most - fixed) return CUDA_ERROR_INVALID_VALUE;
+  }
+  if (which == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT && (value < -1 || value > 100)) {
+    return CUDA_ERROR_INVALID_VALUE;
   }
   return CUDA_SUCCESS;
 }
@@ -149,7 +153,7 @@ CUresult cuFuncGetModule(CUmodule* hmod, CUfunction hfunc) {
   return CUDA_SUCCESS;
 }
 
-// A function is loaded by its look-up.
+// A function is loaded by its look-up, or by its first use if it was enumerated.
 CUresult cuFuncIsLoaded(CUfunctionLoadingState* state, CUfunction func) {
   Function* function = nullptr;
   if (const CUresult result = find_any(func, &function); result != CUDA_SUCCESS) return result;
@@ -158,8 +162,11 @@ CUresult cuFuncIsLoaded(CUfunctionLoadingState* state, CUfunction func) {
   return CUDA_SUCCESS;
 }
 CUresult cuFuncLoad(CUfunction func) {
+  Context* context = nullptr;
+  if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
   Function* function = nullptr;
-  return find_any(func, &function);
+  if (const CUresult result = find_any(func, &function); result != CUDA_SUCCESS) return result;
+  return load_function(*function);
 }
 
 CUresult cuKernelGetFunction(CUfunction* pFunc, CUkernel kernel) {

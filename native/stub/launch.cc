@@ -47,15 +47,16 @@ CUresult check_shape(const Device& device, const Function& function, const Launc
   const uint64_t threads = uint64_t{shape.block[0]} * shape.block[1] * shape.block[2];
   const int most = has[CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK];
   if (most > 0 && threads > static_cast<uint64_t>(most)) return CUDA_ERROR_INVALID_VALUE;
+  // Negative where the driver did not say.
   const auto attribute = [&](CUfunction_attribute which) {
     return which < function.attribute_count
                ? function.attributes[which].load(std::memory_order_relaxed)
-               : 0;
+               : -1;
   };
   const int own = attribute(CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
-  if (own > 0 && threads > static_cast<uint64_t>(own)) return CUDA_ERROR_INVALID_VALUE;
+  if (own > 0 && threads > static_cast<uint64_t>(own)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
   const int dynamic = attribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
-  if (dynamic > 0 && shape.shared_bytes > static_cast<uint32_t>(dynamic)) {
+  if (dynamic >= 0 && shape.shared_bytes > static_cast<uint32_t>(dynamic)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   return CUDA_SUCCESS;
@@ -127,11 +128,49 @@ CUresult put_attributes(Call& call, const CUlaunchAttribute* attributes, unsigne
   return call.result();
 }
 
+CUresult load_function(Function& function) {
+  if (function.loaded.load(std::memory_order_relaxed)) [[likely]] {
+    return CUDA_SUCCESS;
+  }
+  const auto& served = process()->worker.served;
+  if (served[static_cast<size_t>(call_info(Opcode::cuFuncLoad) - kCalls)]) {
+    Call call(Opcode::cuFuncLoad);
+    call.put(function.id.load());
+    if (const CUresult result = call.wait(); result != CUDA_SUCCESS) return result;
+  }
+  function.loaded = true;
+  return CUDA_SUCCESS;
+}
+
 namespace {
+
+bool is_cooperative(const CUlaunchAttribute* attributes, unsigned count) {
+  bool cooperative = false;
+  for (unsigned i = 0; attributes != nullptr && i < count; ++i) {
+    if (attributes[i].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE) {
+      cooperative = attributes[i].value.cooperative != 0;
+    }
+  }
+  return cooperative;
+}
+
+// All blocks of a cooperative launch must be resident at once; the answer is remembered per shape.
+CUresult check_resident(const Device& device, CUfunction handle, const LaunchShape& shape) {
+  int blocks = 0;
+  const auto threads = static_cast<int>(shape.block[0] * shape.block[1] * shape.block[2]);
+  const CUresult known = api::cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+      &blocks, handle, threads, shape.shared_bytes, CU_OCCUPANCY_DEFAULT);
+  if (known != CUDA_SUCCESS) return known;
+  const uint64_t wanted = uint64_t{shape.grid[0]} * shape.grid[1] * shape.grid[2];
+  const int units = device.attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT];
+  return wanted > static_cast<uint64_t>(blocks) * static_cast<uint64_t>(units)
+             ? CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE
+             : CUDA_SUCCESS;
+}
 
 // Everything in front of the payload that the three launch calls share.
 CUresult begin_launch(Call& call, CUfunction handle, CUstream stream, const LaunchShape& shape,
-                      Function** function) {
+                      bool cooperative, Function** function) {
   call.stream(stream);
   if (!call.ok()) return call.result();
   *function = process()->function(handle);
@@ -141,7 +180,11 @@ CUresult begin_launch(Call& call, CUfunction handle, CUstream stream, const Laun
   if (call.context() != current || (owner != nullptr && owner != current)) {
     return CUDA_ERROR_INVALID_HANDLE;
   }
-  const CUresult result = check_shape(*current->device, **function, shape);
+  CUresult result = check_shape(*current->device, **function, shape);
+  if (result == CUDA_SUCCESS && cooperative) {
+    result = check_resident(*current->device, handle, shape);
+  }
+  if (result == CUDA_SUCCESS) result = load_function(**function);
   return result == CUDA_SUCCESS ? push_shadows(call.ordered_by()) : result;
 }
 
@@ -154,7 +197,8 @@ CUresult launch(Opcode opcode, CUfunction handle, const LaunchShape& shape, CUst
                 void** kernel_params, void** extra) {
   Call call(opcode);
   Function* function = nullptr;
-  CUresult result = begin_launch(call, handle, stream, shape, &function);
+  const bool cooperative = opcode == Opcode::cuLaunchCooperativeKernel;
+  CUresult result = begin_launch(call, handle, stream, shape, cooperative, &function);
   if (result != CUDA_SUCCESS) return result;
   put_shape(call, as_id(handle), shape);
   result = put_parameters(call, *function, kernel_params, extra);
@@ -182,20 +226,6 @@ CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned
                                    void** kernelParams) {
   const LaunchShape shape{
       {gridDimX, gridDimY, gridDimZ}, {blockDimX, blockDimY, blockDimZ}, sharedMemBytes};
-  Context* context = nullptr;
-  if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
-  // All blocks must be resident at once; the answer is remembered per shape.
-  int blocks = 0;
-  const auto threads = static_cast<int>(blockDimX * blockDimY * blockDimZ);
-  if (threads <= 0) return CUDA_ERROR_INVALID_VALUE;
-  const CUresult known = api::cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
-      &blocks, f, threads, sharedMemBytes, CU_OCCUPANCY_DEFAULT);
-  if (known != CUDA_SUCCESS) return known;
-  const uint64_t wanted = uint64_t{gridDimX} * gridDimY * gridDimZ;
-  const int units = context->device->attributes[CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT];
-  if (wanted > static_cast<uint64_t>(blocks) * static_cast<uint64_t>(units)) {
-    return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
-  }
   return launch(Opcode::cuLaunchCooperativeKernel, f, shape, hStream, kernelParams, nullptr);
 }
 
@@ -210,7 +240,8 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction f, void** ker
   }
   Call call(Opcode::cuLaunchKernelEx);
   Function* function = nullptr;
-  CUresult result = begin_launch(call, f, config->hStream, shape, &function);
+  const bool cooperative = is_cooperative(config->attrs, config->numAttrs);
+  CUresult result = begin_launch(call, f, config->hStream, shape, cooperative, &function);
   if (result != CUDA_SUCCESS) return result;
   put_shape(call, as_id(f), shape);
   result = put_attributes(call, config->attrs, config->numAttrs);

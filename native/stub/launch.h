@@ -19,6 +19,9 @@ struct LaunchShape {
 // What CUDA refuses at the call: dimensions, threads and shared memory that the device or the
 // function does not have.
 CUresult check_shape(const Device& device, const Function& function, const LaunchShape& shape);
+// A look-up loads its function. One that was enumerated is loaded at its first launch, so that what
+// the device cannot execute fails there, and not late.
+CUresult load_function(Function& function);
 // The launch's first 36 bytes.
 void put_shape(Call& call, uint64_t function, const LaunchShape& shape);
 // u32 bytes, then the parameters, packed as the function's layout says, or as `extra` holds them.

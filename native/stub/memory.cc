@@ -97,15 +97,19 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
       allocation && allocation->base == dptr &&
       (allocation->kind == AllocationKind::kAlloc || allocation->kind == AllocationKind::kAsync);
   if (!whole) return CUDA_ERROR_INVALID_VALUE;
-  Call call(Opcode::cuMemFree_v2, allocation->context);
+  // Pool memory belongs to no context: any will do.
+  Context* context = allocation->context;
+  if (context == nullptr) {
+    if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
+  }
+  Call call(Opcode::cuMemFree_v2, context);
   if (!call.ok()) return call.result();
-  if (const CUresult state = context_state(*allocation->context); state != CUDA_SUCCESS)
-    return state;
+  if (const CUresult state = context_state(*context); state != CUDA_SUCCESS) return state;
   // Two threads that free the same pointer: one wins.
   if (!allocations.remove(dptr)) return CUDA_ERROR_INVALID_VALUE;
   call.put(static_cast<uint64_t>(dptr));
   const CUresult result = call.send();
-  allocation->context->last_free.store(call.number());
+  context->last_free.store(call.number());
   return result;
 }
 

@@ -28,6 +28,22 @@ bool is_int(CUmemPool_attribute attribute) {
   return attribute <= CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES;
 }
 
+// Marks can be reset, policies and the threshold set; the rest is read only.
+bool settable(CUmemPool_attribute attribute, uint64_t value) {
+  switch (attribute) {
+    case CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC:
+    case CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES:
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
+      return true;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH:
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
+      return value == 0;
+    default:
+      return false;
+  }
+}
+
 CUresult allocate(Opcode opcode, CUdeviceptr* dptr, size_t size, uint64_t pool, bool named,
                   CUstream stream) {
   Call call(opcode);
@@ -43,8 +59,12 @@ CUresult allocate(Opcode opcode, CUdeviceptr* dptr, size_t size, uint64_t pool, 
   allocation.base = *dptr;
   allocation.size = size;
   allocation.kind = AllocationKind::kAsync;
-  allocation.context = call.context();
+  // Of the pool's device, and of no context.
   allocation.device = call.context()->device;
+  if (const Pool* created = process()->pools.find(pool)) allocation.device = created->device;
+  for (const auto& device : process()->devices) {
+    if (pool == default_pool(*device)) allocation.device = device.get();
+  }
   allocation.pool = pool;
   process()->allocations.add(allocation);
   return CUDA_SUCCESS;
@@ -106,6 +126,10 @@ CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice dev) {
 CUresult cuDeviceSetMemPool(CUdevice dev, CUmemoryPool pool) {
   Device* device = nullptr;
   if (const CUresult result = find_device(dev, &device); result != CUDA_SUCCESS) return result;
+  const Pool* created = process()->pools.find(pool);
+  const bool own =
+      created != nullptr ? created->device == device : as_id(pool) == default_pool(*device);
+  if (!own) return CUDA_ERROR_INVALID_VALUE;
   Call call(Opcode::cuDeviceSetMemPool);
   call.put(call.device(dev));
   call.put(call.handle(HandleKind::kMemPool, pool));
@@ -145,7 +169,8 @@ CUresult cuMemPoolCreate(CUmemoryPool* pool, const CUmemPoolProps* poolProps) {
 CUresult cuMemPoolDestroy(CUmemoryPool pool) {
   Call call(Opcode::cuMemPoolDestroy);
   if (!call.ok()) return call.result();
-  if (as_id(pool) == 0) return CUDA_ERROR_INVALID_VALUE;
+  // Neither a default pool nor what is none can be destroyed.
+  if (process()->pools.find(pool) == nullptr) return CUDA_ERROR_INVALID_VALUE;
   call.put(call.destroy(HandleKind::kMemPool, pool));
   for (const auto& device : process()->devices) {
     uint64_t destroyed = as_id(pool);
@@ -160,6 +185,7 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool pool, CUmemPool_attribute attr, void
   if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
   uint64_t wide = 0;
   std::memcpy(&wide, value, is_int(attr) ? sizeof(int) : sizeof wide);
+  if (!settable(attr, wide)) return CUDA_ERROR_INVALID_VALUE;
   call.put(call.handle(HandleKind::kMemPool, pool));
   call.put(static_cast<uint32_t>(attr));
   call.put(wide);

@@ -49,6 +49,7 @@ struct Stream : Object {
 };
 
 struct Context : Object {
+  uint64_t handle = 0;  // the id, kept: a destroyed context stays current to other threads
   Device* device = nullptr;
   bool primary = false;
   std::atomic<bool> alive{false};      // retained (primary) or created and not destroyed
@@ -109,6 +110,7 @@ struct Function : Object {
   Context* context = nullptr;  // null for kernels: they belong to every context
   uint64_t module = 0;         // module or library id
   bool kernel = false;
+  std::atomic<bool> loaded{false};  // the driver has said that it can be executed
   std::string name;
   std::array<std::atomic<int>, kFunctionAttributes> attributes{};
   int attribute_count = 0;
@@ -145,7 +147,8 @@ struct Pool : Object {
 struct PhysicalMemory : Object {
   uint64_t size = 0;
   CUmemAllocationProp properties{};
-  std::atomic<int> references{0};  // the handle itself, and each mapping
+  // The executor hears of the release when both are 0: a mapped handle can be retained again.
+  std::atomic<int> handles{0}, mappings{0};
 };
 struct Array : Object {
   Context* context = nullptr;

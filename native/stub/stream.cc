@@ -182,6 +182,7 @@ CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
   call.stream(hStream);
   const uint64_t id = call.ok() ? call.handle(HandleKind::kEvent, hEvent) : 0;
   if (!call.ok()) return call.result();
+  if ((Flags & ~unsigned{CU_EVENT_WAIT_EXTERNAL}) != 0) return CUDA_ERROR_INVALID_VALUE;
   const Event* event = process()->events.find(id);
   if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   Stream* stream = call.ordered_by();

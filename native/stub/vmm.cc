@@ -24,8 +24,20 @@ bool fill(wire::MemAllocationProps& wire, const CUmemAllocationProp& prop) {
   return true;
 }
 
-void release(PhysicalMemory& memory) {
-  if (memory.references.fetch_sub(1) == 1) process()->physical.destroy(memory.id);
+// The memory behind a handle that the program holds; null for others.
+PhysicalMemory* find_memory(CUmemGenericAllocationHandle handle) {
+  PhysicalMemory* memory = process()->physical.find(handle);
+  return memory == nullptr || memory->handles.load() == 0 ? nullptr : memory;
+}
+
+// Handle or mapping, something that kept the memory went.
+CUresult release_if_unused(PhysicalMemory& memory) {
+  if (memory.handles.load() != 0 || memory.mappings.load() != 0) return CUDA_SUCCESS;
+  Call call(Opcode::cuMemRelease);
+  if (!call.ok()) return call.result();
+  call.put(memory.id.load());
+  process()->physical.destroy(memory.id);
+  return call.send();
 }
 
 }  // namespace
@@ -61,7 +73,8 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size,
   PhysicalMemory* memory = process()->physical.create([&](PhysicalMemory& fresh) {
     fresh.size = size;
     fresh.properties = *prop;
-    fresh.references = 1;
+    fresh.handles = 1;
+    fresh.mappings = 0;
   });
   if (memory == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   call.put(memory->id.load());
@@ -78,21 +91,18 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* handle, size_t size,
 }
 
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
-  Call call(Opcode::cuMemRelease);
-  if (!call.ok()) return call.result();
-  PhysicalMemory* memory = process()->physical.find(handle);
+  if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
+  PhysicalMemory* memory = find_memory(handle);
   if (memory == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  call.put(static_cast<uint64_t>(handle));
-  const CUresult result = call.send();
-  release(*memory);
-  return result;
+  memory->handles.fetch_sub(1);
+  return release_if_unused(*memory);
 }
 
 CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle,
                   unsigned long long flags) {
   Call call(Opcode::cuMemMap);
   if (!call.ok()) return call.result();
-  PhysicalMemory* memory = process()->physical.find(handle);
+  PhysicalMemory* memory = find_memory(handle);
   if (memory == nullptr) return CUDA_ERROR_INVALID_VALUE;
   call.put(static_cast<uint64_t>(ptr));
   call.put(static_cast<uint64_t>(size));
@@ -101,14 +111,14 @@ CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAlloc
   call.put(static_cast<uint64_t>(flags));
   const CUresult result = call.wait();
   if (result != CUDA_SUCCESS) return result;
-  memory->references.fetch_add(1);
+  memory->mappings.fetch_add(1);
   Allocation allocation;
   allocation.base = ptr;
   allocation.size = size;
   allocation.kind = AllocationKind::kMapped;
   allocation.device = process()->device(memory->properties.location.id);
-  allocation.context = &allocation.device->primary;
   allocation.owner = handle;
+  allocation.usable = false;  // until access is granted
   process()->allocations.add(allocation);
   return CUDA_SUCCESS;
 }
@@ -123,7 +133,10 @@ CUresult cuMemUnmap(CUdeviceptr ptr, size_t size) {
   for (uint64_t at = ptr; at < ptr + size;) {
     const auto mapping = process()->allocations.remove(at, AllocationKind::kMapped);
     if (!mapping) break;
-    if (PhysicalMemory* memory = process()->physical.find(mapping->owner)) release(*memory);
+    if (PhysicalMemory* memory = process()->physical.find(mapping->owner)) {
+      memory->mappings.fetch_sub(1);
+      static_cast<void>(release_if_unused(*memory));
+    }
     at += mapping->size;
   }
   return CUDA_SUCCESS;
@@ -145,7 +158,11 @@ CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc* des
     call.put(static_cast<int32_t>(device->worker_ordinal));
     call.put(static_cast<uint32_t>(desc[i].flags));
   }
-  return call.wait();
+  const CUresult result = call.wait();
+  for (size_t i = 0; result == CUDA_SUCCESS && i < count; ++i) {
+    process()->allocations.set_access(ptr, size, desc[i].location.id, desc[i].flags);
+  }
+  return result;
 }
 
 CUresult cuMemGetAccess(unsigned long long* flags, const CUmemLocation* location, CUdeviceptr ptr) {
@@ -179,15 +196,24 @@ CUresult cuMemGetAllocationGranularity(size_t* granularity, const CUmemAllocatio
 CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp* prop,
                                                 CUmemGenericAllocationHandle handle) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
-  const PhysicalMemory* memory = process()->physical.find(handle);
+  const PhysicalMemory* memory = find_memory(handle);
   if (prop == nullptr || memory == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *prop = memory->properties;
   return CUDA_SUCCESS;
 }
 
 // The executor counts one reference for the handle; further ones are counted here.
-CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle*, void*) {
-  return unsupported("cuMemRetainAllocationHandle");
+CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle* handle, void* addr) {
+  if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
+  const auto mapping = process()->allocations.find(reinterpret_cast<uint64_t>(addr));
+  if (handle == nullptr || !mapping || mapping->kind != AllocationKind::kMapped) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  PhysicalMemory* memory = process()->physical.find(mapping->owner);
+  if (memory == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  memory->handles.fetch_add(1);
+  *handle = memory->id.load();
+  return CUDA_SUCCESS;
 }
 
 }  // namespace vgpu::stub::api

@@ -70,6 +70,7 @@ inline constexpr uint64_t kFirstCreatedMemPool = 0x1000;
 // cuMemcpyDtoDAsync_v2  async  u64 destination, u64 source, u64 size
 // cuMemcpyPeerAsync     async  u64 destination, u64 destination context, u64 source, u64 source context,
 //                              u64 size
+// cuMemcpy3DPeerAsync   async  Copy3d, u64 source context, u64 destination context  (no host side)
 // cuMemcpy3DAsync_v2 (also for every 2D copy): a host side is always tightly packed (pitch = width,
 // slice height = height, origin 0): the client gathers and scatters rows.
 // cuMemcpy3DAsync_v2    [kHasBulk: u64 transfer] Copy3d [source host and no bulk: bytes[w * h * d]]

@@ -161,9 +161,8 @@ def test_the_device_runtime_synchronizes_a_cooperative_grid():
 def test_an_unresolved_function_is_named():
     def body(cuda):
         cuda.start()
-        function = cuda.function(cuda.module(CALLER), "run")
-        out = ctypes.c_uint64(cuda.alloc(4))
-        assert cuda.launch(function, (1, 1, 1), (1, 1, 1), out) == d.NO_BINARY_FOR_GPU
+        module, out = cuda.module(CALLER), ctypes.c_void_p()
+        assert cuda.code("cuModuleGetFunction", ctypes.byref(out), module, b"run") == d.INVALID_PTX
 
     assert "twice" in child.run(body).errors
 

@@ -148,6 +148,47 @@ bool describe_copy(Session& session, const wire::Copy3d& from, CUDA_MEMCPY3D& to
   return fill_source(session, from.source, to) && fill_destination(session, from.destination, to);
 }
 
+// Between devices only: a copy with a host side travels as cuMemcpy3DAsync_v2.
+CUresult cuMemcpy3DPeerAsync(Session& session, const Command& command, wire::Reader& in,
+                             wire::Writer&) {
+  const auto wanted = in.get<wire::Copy3d>();
+  const auto source = session.resolve<CUcontext>(in.get<uint64_t>());
+  const auto destination = session.resolve<CUcontext>(in.get<uint64_t>());
+  const CUstream stream = session.stream(command.header.stream);
+  CUDA_MEMCPY3D plain{};
+  if (!in.ok() || !describe_copy(session, wanted, plain)) return CUDA_ERROR_INVALID_VALUE;
+  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
+  if (plain.srcMemoryType == CU_MEMORYTYPE_HOST || plain.dstMemoryType == CU_MEMORYTYPE_HOST) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  if (session.driver().cuMemcpy3DPeerAsync == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  CUDA_MEMCPY3D_PEER copy{};
+  copy.srcXInBytes = plain.srcXInBytes;
+  copy.srcY = plain.srcY;
+  copy.srcZ = plain.srcZ;
+  copy.srcLOD = plain.srcLOD;
+  copy.srcMemoryType = plain.srcMemoryType;
+  copy.srcDevice = plain.srcDevice;
+  copy.srcArray = plain.srcArray;
+  copy.srcContext = source;
+  copy.srcPitch = plain.srcPitch;
+  copy.srcHeight = plain.srcHeight;
+  copy.dstXInBytes = plain.dstXInBytes;
+  copy.dstY = plain.dstY;
+  copy.dstZ = plain.dstZ;
+  copy.dstLOD = plain.dstLOD;
+  copy.dstMemoryType = plain.dstMemoryType;
+  copy.dstDevice = plain.dstDevice;
+  copy.dstArray = plain.dstArray;
+  copy.dstContext = destination;
+  copy.dstPitch = plain.dstPitch;
+  copy.dstHeight = plain.dstHeight;
+  copy.WidthInBytes = plain.WidthInBytes;
+  copy.Height = plain.Height;
+  copy.Depth = plain.Depth;
+  return session.driver().cuMemcpy3DPeerAsync(&copy, stream);
+}
+
 CUresult cuMemcpy3DAsync_v2(Session& session, const Command& command, wire::Reader& in,
                             wire::Writer&) {
   const bool bulk = (command.header.flags & wire::kHasBulk) != 0;

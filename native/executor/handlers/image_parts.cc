@@ -24,6 +24,7 @@ bool ImageParts::read(Session& session, wire::Reader& in, uint64_t transfer) {
   }
   options_.read(in, head.options);
   if (!in.ok() || total > kMostBytes) return false;
+  if (head.log_verbose != 0) options_.be_verbose();
   options_.add_logs(head.info_bytes, head.error_bytes);
   if (transfer == 0) {
     const auto bytes = in.take(total);

@@ -1,5 +1,5 @@
-// Stream-ordered memory. An allocation counts from its call to the call that frees it; what a pool
-// keeps for later is the driver's.
+// Stream-ordered memory. An allocation counts from its call to the call that frees it, whatever
+// becomes of the context; what a pool keeps for later is the driver's.
 #include "executor/handlers/support.h"
 #include "generated/executor_api.h"
 
@@ -21,7 +21,7 @@ CUresult allocate(Session& session, const Command& command, uint64_t size, wire:
   }
   // Frees that the client has asked for may still be under way.
   if (result == CUDA_ERROR_OUT_OF_MEMORY && session.retry_in_order(command)) return kDeferred;
-  if (result == CUDA_SUCCESS) session.allocations().add(address, size, ordinal, context->id);
+  if (result == CUDA_SUCCESS) session.allocations().add(address, size, ordinal, 0);
   out.put(static_cast<uint64_t>(address));
   return result;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "contract/context_flags.h"
 #include "contract/contract.h"
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
@@ -32,7 +33,6 @@ struct ContextStack {
 thread_local ContextStack stack;
 
 constexpr size_t kDefaultHeap = size_t{8} << 20;  // CU_LIMIT_MALLOC_HEAP_SIZE, as CUDA's
-constexpr unsigned kApiVersion = 13000;
 
 }  // namespace
 
@@ -96,11 +96,7 @@ void Context::deactivate() {
     legacy->close();
     legacy = nullptr;
   }
-  for (const uint64_t peer : peers) {
-    if (const auto other = state.contexts.find(peer)) {
-      state.allocations.close(device, other->device);
-    }
-  }
+  for (const auto& [peer, owner] : peers) state.allocations.close(device, *owner);
   peers.clear();
   forget_images_of(*this);
   state.allocations.remove_of(id, release_memory);
@@ -131,6 +127,7 @@ CUresult synchronize(Context& context) {
     }
   }
   for (const Fence& fence : fences) fence.wait();
+  release_surplus(context.device);
   return context.fault;
 }
 
@@ -154,7 +151,7 @@ namespace {
 
 CUresult create(CUcontext* out, unsigned flags, CUdevice ordinal) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (out == nullptr || !contract::valid_context_flags(flags)) return CUDA_ERROR_INVALID_VALUE;
   Device* device = find_device(ordinal);
   if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
   const auto context = make_context(*device, false);
@@ -162,6 +159,12 @@ CUresult create(CUcontext* out, unsigned flags, CUdevice ordinal) {
   context->activate();
   *out = context->handle();
   return stack.push_back(context->handle()) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+// Why find_context() found none: what is current may have been destroyed by another thread.
+CUresult no_context(CUcontext handle) {
+  return handle == nullptr && current_context() != nullptr ? CUDA_ERROR_CONTEXT_IS_DESTROYED
+                                                           : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 CUresult primary_of(CUdevice ordinal, Context*& context) {
@@ -177,7 +180,7 @@ CUresult release_primary(CUdevice ordinal) {
   if (const CUresult result = primary_of(ordinal, context)) return result;
   const std::lock_guard lock(context->mutex);
   if (context->retained == 0) return CUDA_ERROR_INVALID_CONTEXT;
-  if (--context->retained == 0 && !exiting()) context->deactivate();
+  if (--context->retained == 0 && context->active && !exiting()) context->deactivate();
   return CUDA_SUCCESS;
 }
 
@@ -186,15 +189,16 @@ CUresult reset_primary(CUdevice ordinal) {
   if (const CUresult result = primary_of(ordinal, context)) return result;
   const std::lock_guard lock(context->mutex);
   if (!context->active || exiting()) return CUDA_SUCCESS;
+  // Holders keep their references, and still have to release them; the context comes back, empty,
+  // with the next one who retains it.
   context->deactivate();
-  // Holders keep their reference: the context comes back empty.
-  if (context->retained > 0) context->activate();
   return CUDA_SUCCESS;
 }
 
 CUresult set_primary_flags(CUdevice ordinal, unsigned flags) {
   Context* context = nullptr;
   if (const CUresult result = primary_of(ordinal, context)) return result;
+  if (!contract::valid_context_flags(flags)) return CUDA_ERROR_INVALID_VALUE;
   context->flags = flags;
   return CUDA_SUCCESS;
 }
@@ -263,7 +267,7 @@ CUresult cuCtxGetDevice_v2(CUdevice* device, CUcontext handle) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const auto context = find_context(handle);
-  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!context) return no_context(handle);
   *device = context->device.ordinal;
   return CUDA_SUCCESS;
 }
@@ -271,7 +275,7 @@ CUresult cuCtxGetDevice_v2(CUdevice* device, CUcontext handle) {
 CUresult cuCtxGetFlags(unsigned* flags) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   const auto context = find_context(nullptr);
-  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!context) return no_context(nullptr);
   if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *flags = context->flags;
   return CUDA_SUCCESS;
@@ -279,6 +283,7 @@ CUresult cuCtxGetFlags(unsigned* flags) {
 CUresult cuCtxSetFlags(unsigned flags) {
   const Current current;
   if (!current) return current.error();
+  if (!contract::valid_context_flags(flags)) return CUDA_ERROR_INVALID_VALUE;
   current->flags = flags;
   return CUDA_SUCCESS;
 }
@@ -286,7 +291,7 @@ CUresult cuCtxSetFlags(unsigned flags) {
 CUresult cuCtxGetId(CUcontext handle, unsigned long long* id) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   const auto context = find_context(handle);
-  if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!context) return no_context(handle);
   if (id == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *id = (context->id & 0xffffffff) >> 4;
   return CUDA_SUCCESS;
@@ -294,9 +299,9 @@ CUresult cuCtxGetId(CUcontext handle, unsigned long long* id) {
 
 CUresult cuCtxGetApiVersion(CUcontext handle, unsigned* version) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  if (!find_context(handle)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!find_context(handle)) return no_context(handle);
   if (version == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *version = kApiVersion;
+  *version = contract::kContextApiVersion;
   return CUDA_SUCCESS;
 }
 
@@ -350,6 +355,7 @@ CUresult cuCtxGetCacheConfig(CUfunc_cache* cache) {
 CUresult cuCtxSetCacheConfig(CUfunc_cache cache) {
   const Current current;
   if (!current) return current.error();
+  if (!contract::valid_cache_config(cache)) return CUDA_ERROR_INVALID_VALUE;
   current->cache = cache;
   return CUDA_SUCCESS;
 }
@@ -363,6 +369,7 @@ CUresult cuCtxGetSharedMemConfig(CUsharedconfig* config) {
 CUresult cuCtxSetSharedMemConfig(CUsharedconfig config) {
   const Current current;
   if (!current) return current.error();
+  if (!contract::valid_shared_config(config)) return CUDA_ERROR_INVALID_VALUE;
   current->shared_config = config;
   return CUDA_SUCCESS;
 }
@@ -394,10 +401,11 @@ CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned flags) {
   if (!current) return current.error();
   if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
   const auto other = peer == nullptr ? nullptr : find_context(peer);
-  if (!other || !other->active) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!other || !other->active || other.get() == &*current) return CUDA_ERROR_INVALID_CONTEXT;
   if (&other->device == &current->device) return CUDA_ERROR_INVALID_DEVICE;
   const std::lock_guard lock(current->mutex);
-  if (!current->peers.insert(other->id).second) return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
+  if (!current->peers.emplace(other->id, &other->device).second)
+    return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
   driver().allocations.open(current->device, other->device);
   return CUDA_SUCCESS;
 }
@@ -418,7 +426,8 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* handle, CUdevice dev) {
   if (const CUresult result = primary_of(dev, context)) return result;
   if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const std::lock_guard lock(context->mutex);
-  if (context->retained++ == 0) context->activate();
+  ++context->retained;
+  if (!context->active) context->activate();
   *handle = context->handle();
   return CUDA_SUCCESS;
 }

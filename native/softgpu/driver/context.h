@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -29,8 +28,9 @@ struct Context {
   std::atomic<CUresult> fault{CUDA_SUCCESS};  // the sticky error
   std::map<CUlimit, size_t> limits;           // guarded by mutex
   CUfunc_cache cache = CU_FUNC_CACHE_PREFER_NONE;
-  CUsharedconfig shared_config = CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE;
-  std::set<uint64_t> peers;  // contexts it enabled access to; guarded by mutex
+  // Has had no effect since compute capability 5, and reads as four-byte banks.
+  CUsharedconfig shared_config = CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE;
+  std::map<uint64_t, Device*> peers;  // contexts it enabled access to; guarded by mutex
 
   std::recursive_mutex mutex;  // runtimes call back while their context dies
   unsigned retained = 0;       // primary: retain count; guarded by mutex

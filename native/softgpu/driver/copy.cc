@@ -187,6 +187,46 @@ CUresult box(const CUDA_MEMCPY3D& given, CUstream stream, Waiting waiting) {
   return order(std::move(copy), stream, waiting);
 }
 
+CUresult check_contexts(CUcontext one, CUcontext other) {
+  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  for (const CUcontext handle : {one, other}) {
+    const auto context = handle == nullptr ? nullptr : find_context(handle);
+    if (!context || !context->active) return CUDA_ERROR_INVALID_CONTEXT;
+  }
+  return CUDA_SUCCESS;
+}
+
+// All devices' memory has addresses of its own: the contexts say nothing more.
+CUresult peer_box(const CUDA_MEMCPY3D_PEER* copy, CUstream stream, Waiting waiting) {
+  if (copy == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (const CUresult result = check_contexts(copy->srcContext, copy->dstContext)) return result;
+  CUDA_MEMCPY3D plain{};
+  plain.srcXInBytes = copy->srcXInBytes;
+  plain.srcY = copy->srcY;
+  plain.srcZ = copy->srcZ;
+  plain.srcLOD = copy->srcLOD;
+  plain.srcMemoryType = copy->srcMemoryType;
+  plain.srcHost = copy->srcHost;
+  plain.srcDevice = copy->srcDevice;
+  plain.srcArray = copy->srcArray;
+  plain.srcPitch = copy->srcPitch;
+  plain.srcHeight = copy->srcHeight;
+  plain.dstXInBytes = copy->dstXInBytes;
+  plain.dstY = copy->dstY;
+  plain.dstZ = copy->dstZ;
+  plain.dstLOD = copy->dstLOD;
+  plain.dstMemoryType = copy->dstMemoryType;
+  plain.dstHost = copy->dstHost;
+  plain.dstDevice = copy->dstDevice;
+  plain.dstArray = copy->dstArray;
+  plain.dstPitch = copy->dstPitch;
+  plain.dstHeight = copy->dstHeight;
+  plain.WidthInBytes = copy->WidthInBytes;
+  plain.Height = copy->Height;
+  plain.Depth = copy->Depth;
+  return box(plain, stream, waiting);
+}
+
 CUDA_MEMCPY3D flat_box(const CUDA_MEMCPY2D& copy) {
   CUDA_MEMCPY3D box{};
   box.srcXInBytes = copy.srcXInBytes;
@@ -260,14 +300,12 @@ CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t n, CUstream stre
 }
 CUresult cuMemcpyPeer(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
                       CUcontext from_context, size_t n) {
-  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  if (!find_context(to_context) || !find_context(from_context)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (const CUresult result = check_contexts(to_context, from_context)) return result;
   return on_device(to, from, n, nullptr, kDone);
 }
 CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
                            CUcontext from_context, size_t n, CUstream stream) {
-  if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
-  if (!find_context(to_context) || !find_context(from_context)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (const CUresult result = check_contexts(to_context, from_context)) return result;
   return on_device(to, from, n, stream, kAsync);
 }
 
@@ -283,6 +321,11 @@ CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* copy) {
 }
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* copy, CUstream stream) {
   return copy == nullptr ? CUDA_ERROR_INVALID_VALUE : box(*copy, stream, kAsync);
+}
+
+CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER* copy) { return peer_box(copy, nullptr, kDone); }
+CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER* copy, CUstream stream) {
+  return peer_box(copy, stream, kAsync);
 }
 
 CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t n) {

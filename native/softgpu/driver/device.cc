@@ -201,7 +201,8 @@ CUresult cuDeviceGetP2PAttribute(int* value, CUdevice_P2PAttribute attribute, CU
   Device *one = nullptr, *other = nullptr;
   if (const CUresult result = with_device(from, one)) return result;
   if (const CUresult result = with_device(to, other)) return result;
-  if (value == nullptr || one == other) return CUDA_ERROR_INVALID_VALUE;
+  if (one == other) return CUDA_ERROR_INVALID_DEVICE;
+  if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
   switch (attribute) {
     case CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK:
     case CU_DEVICE_P2P_ATTRIBUTE_CUDA_ARRAY_ACCESS_SUPPORTED:

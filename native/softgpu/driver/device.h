@@ -6,8 +6,8 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -49,9 +49,11 @@ struct Device {
   Heap heap;
   std::shared_ptr<Context> primary;
   std::shared_ptr<Pool> default_pool;
-  std::shared_ptr<Pool> pool;  // the current one; guarded by Driver::pools_mutex
-  std::set<const Device*>
-      reaches;  // peers whose memory kernels here may use; guarded by Allocations
+  std::shared_ptr<Pool> pool;           // the current one; guarded by Driver::pools_mutex
+  std::atomic<bool> pools_keep{false};  // whether a pool here ever kept freed memory
+  // Peers whose memory kernels here may use, and how many contexts enabled it; guarded by
+  // Allocations.
+  std::map<const Device*, unsigned> reaches;
 
   // Takes bytes from the budget; false when they are not there.
   bool charge(uint64_t bytes);

@@ -143,6 +143,7 @@ CUresult cuEventSynchronize(CUevent handle) {
   if (const CUresult result = observed(handle, event, completion)) return result;
   if (const CUresult result = check_unsafe_call()) return result;
   if (completion) completion->wait();
+  release_surplus(event->context->device);
   return event->context->fault;
 }
 

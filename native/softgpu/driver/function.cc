@@ -6,17 +6,14 @@
 #include "softgpu/driver/launch.h"
 
 namespace vgpu::softgpu {
-namespace {
 
-int max_threads(const ptx::Kernel& kernel) {
+unsigned max_threads(const ptx::Kernel& kernel) {
   const ptx::Dim3& limit =
       kernel.required_threads.x != 0 ? kernel.required_threads : kernel.max_threads;
   if (limit.x == 0) return kThreadsPerBlock;
   const uint64_t threads = uint64_t{limit.x} * std::max(limit.y, 1u) * std::max(limit.z, 1u);
-  return static_cast<int>(std::min<uint64_t>(threads, kThreadsPerBlock));
+  return static_cast<unsigned>(std::min<uint64_t>(threads, kThreadsPerBlock));
 }
-
-}  // namespace
 
 unsigned dynamic_shared_limit(const Function& function) {
   const int chosen = function.settings.max_dynamic_shared;
@@ -33,7 +30,7 @@ CUresult function_attribute(const Function& function, const Context& context,
   const int capability = context.device.major * 10 + context.device.minor;
   switch (attribute) {
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
-      *value = max_threads(kernel);
+      *value = static_cast<int>(max_threads(kernel));
       break;
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
       *value = static_cast<int>(kernel.static_shared_bytes);
@@ -191,7 +188,8 @@ CUresult cuFuncIsLoaded(CUfunctionLoadingState* state, CUfunction handle) {
 }
 CUresult cuFuncLoad(CUfunction handle) {
   Found found;
-  return lookup(handle, found);
+  if (const CUresult result = lookup(handle, found)) return result;
+  return prepare_kernel(*found.function);
 }
 
 }  // namespace api

@@ -37,14 +37,16 @@ CUresult make_memory(Device& device, uint64_t graph, CUDA_MEM_ALLOC_NODE_PARAMS 
   memory = std::make_shared<GraphMemory>(device, graph);
   memory->access.assign(parameters.accessDescs,
                         parameters.accessDescs + parameters.accessDescCount);
+  auto grants = std::make_shared<Grants>();
+  (*grants)[device.ordinal] = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
   for (const CUmemAccessDesc& one : memory->access) {
-    Device* peer = find_device(one.location.id);
+    const Device* peer = find_device(one.location.id);
     if (one.location.type != CU_MEM_LOCATION_TYPE_DEVICE || peer == nullptr) {
       return CUDA_ERROR_INVALID_VALUE;
     }
-    if (peer != &device) driver().allocations.open(*peer, device);
+    if (peer != &device) (*grants)[peer->ordinal] = one.flags;
   }
-  const Allocation description{.kind = MemoryKind::kGraph, .present = false};
+  const Allocation description{.kind = MemoryKind::kGraph, .grants = grants, .present = false};
   if (const CUresult result = allocate_device(device, parameters.bytesize, kMemoryUnit, description,
                                               &memory->address)) {
     return result;

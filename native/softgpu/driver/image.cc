@@ -18,11 +18,6 @@ int capability() {
   return config.capability_major * 10 + config.capability_minor;
 }
 
-std::string_view text_of(std::span<const std::byte> bytes) {
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  return text.substr(0, text.find('\0'));
-}
-
 // What was chosen from an image: PTX texts, or SASS of which only the names are used.
 struct Chosen {
   std::vector<Bytes> texts;
@@ -132,6 +127,20 @@ CUresult code_of_names(const Chosen& chosen, std::shared_ptr<Code>& out, std::st
 }
 
 }  // namespace
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return text.substr(0, text.find('\0'));
+}
+
+CUresult linked_code(std::span<const std::string_view> texts, std::shared_ptr<Code>& out,
+                     std::string& log) {
+  if (const CUresult result = code_of_texts(texts, out, log)) return result;
+  const auto missing = out->module->undefined();
+  for (const std::string& name : missing)
+    log += "error   : Undefined reference to '" + name + "'\n";
+  return missing.empty() ? CUDA_SUCCESS : CUDA_ERROR_UNKNOWN;
+}
 
 CUresult code_of_texts(std::span<const std::string_view> texts, std::shared_ptr<Code>& out,
                        std::string& log) {

@@ -1,6 +1,7 @@
 // From an image as the API receives it to code.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,6 +9,9 @@
 #include "softgpu/driver/module.h"
 
 namespace vgpu::softgpu {
+
+// The text in `bytes`: up to a zero, or all.
+std::string_view text_of(std::span<const std::byte> bytes);
 
 // The whole file, with a terminating zero (PTX text is measured by it).
 bool read_image_file(const char* path, std::vector<char>& content);

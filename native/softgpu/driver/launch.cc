@@ -102,15 +102,11 @@ CUresult check_launch(const KernelOperation& kernel, const Device& device) {
   if (block.x > 1024 || block.y > 1024 || block.z > 64 || volume(block) > kThreadsPerBlock) {
     return CUDA_ERROR_INVALID_VALUE;
   }
+  if (volume(block) > max_threads(facts)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
   const ptx::Dim3& required = facts.required_threads;
   if (required.x != 0 && (block.x != required.x || block.y != std::max(required.y, 1u) ||
                           block.z != std::max(required.z, 1u))) {
     return CUDA_ERROR_INVALID_VALUE;
-  }
-  if (facts.max_threads.x != 0) {
-    const ptx::Dim3 limit{facts.max_threads.x, std::max(facts.max_threads.y, 1u),
-                          std::max(facts.max_threads.z, 1u)};
-    if (volume(block) > volume(limit)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
   }
   if (kernel.shared_bytes > dynamic_shared_limit(*kernel.function)) return CUDA_ERROR_INVALID_VALUE;
   if (facts.static_shared_bytes + kernel.shared_bytes > kSharedLimit) {
@@ -203,13 +199,17 @@ CUresult unsupported_attribute(CUlaunchAttributeID attribute) {
   return unsupported(name.c_str());
 }
 
-CUresult prepare_kernel(const Function& function) {
-  if (driver().config.skip_sass || !function.code->module) return CUDA_SUCCESS;
+CUresult prepare_kernel(const Code& code, size_t index) {
+  if (driver().config.skip_sass || !code.module) return CUDA_SUCCESS;
   std::string error;
-  if (function.code->module->prepare(function.index, error)) return CUDA_SUCCESS;
-  log(LogLevel::kError, "kernel %s cannot be executed: %s", function.kernel().name.c_str(),
+  if (code.module->prepare(index, error)) return CUDA_SUCCESS;
+  log(LogLevel::kError, "kernel %s cannot be executed: %s", code.kernels[index].name.c_str(),
       error.c_str());
-  return CUDA_ERROR_NO_BINARY_FOR_GPU;
+  return CUDA_ERROR_INVALID_PTX;
+}
+
+CUresult prepare_kernel(const Function& function) {
+  return prepare_kernel(*function.code, function.index);
 }
 
 void run_kernel(const KernelOperation& kernel, Context& context) {

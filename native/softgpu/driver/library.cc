@@ -4,6 +4,8 @@
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
 #include "softgpu/driver/image.h"
+#include "softgpu/driver/jit_log.h"
+#include "softgpu/driver/launch.h"
 
 namespace vgpu::softgpu {
 
@@ -31,11 +33,13 @@ CUresult load(CUlibrary* out, const void* image, CUjit_option* options, void** v
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   if (out == nullptr || image == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const auto library = std::make_shared<Library>();
+  JitLog log(count, options, values);
   std::string error;
   if (const CUresult result = load_code(image, library->code, error)) {
-    fill_error_log(count, options, values, error);
+    log.error(error);
     return result;
   }
+  log.describe(*library->code);
   const uint64_t id = driver().libraries.add(library);
   for (size_t i = 0; i < library->code->kernels.size(); ++i) {
     auto kernel = std::make_shared<KernelHandle>();
@@ -121,6 +125,7 @@ CUresult cuLibraryGetKernel(CUkernel* out, CUlibrary handle, const char* name) {
   if (out == nullptr || name == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const auto found = library->code->kernel_index.find(std::string_view(name));
   if (found == library->code->kernel_index.end()) return CUDA_ERROR_NOT_FOUND;
+  if (const CUresult result = prepare_kernel(*library->code, found->second)) return result;
   *out = as_handle<CUkernel>(library->kernels[found->second]->id);
   return CUDA_SUCCESS;
 }

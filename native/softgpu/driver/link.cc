@@ -1,6 +1,7 @@
 #include "softgpu/driver/link.h"
 
 #include <cstring>
+#include <string_view>
 
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/device_runtime.h"
@@ -17,35 +18,49 @@ CUresult find_link(CUlinkState handle, std::shared_ptr<LinkState>& link) {
   return link ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-void report(LinkState& link, const std::string& error) {
-  fill_error_log(static_cast<unsigned>(link.options.size()), link.options.data(),
-                 link.values.data(), error);
+CUresult refuse(LinkState& link, CUresult result, const std::string& error) {
+  link.failed = true;
+  link.log.error(error);
   log(LogLevel::kError, "link: %s", error.c_str());
+  return result;
+}
+
+// The inputs so far and the new ones must at least agree on who defines what.
+CUresult check_inputs(LinkState& link) {
+  if (link.texts.empty()) return CUDA_SUCCESS;
+  std::vector<std::string_view> texts;
+  for (const auto& text : link.texts) texts.push_back(text_of(text));
+  std::string error;
+  if (ptx::Module::link(texts, error)) return CUDA_SUCCESS;
+  const bool twice = error.find("Multiple definition") != std::string::npos;
+  return refuse(link, twice ? CUDA_ERROR_INVALID_SOURCE : CUDA_ERROR_INVALID_PTX, error);
 }
 
 CUresult add(LinkState& link, CUjitInputType type, const void* data, size_t size) {
   if (data == nullptr || size == 0) return CUDA_ERROR_INVALID_VALUE;
   std::string error;
-  CUresult result = CUDA_SUCCESS;
   if (type == CU_JIT_INPUT_PTX) {
     const auto* bytes = static_cast<const std::byte*>(data);
     link.texts.emplace_back(bytes, bytes + size);
   } else if (type == CU_JIT_INPUT_FATBINARY || type == CU_JIT_INPUT_CUBIN) {
-    result = ptx_of_image(data, link.texts, error);
+    if (const CUresult result = ptx_of_image(data, link.texts, error)) {
+      return refuse(link, result, error);
+    }
   } else if (type == CU_JIT_INPUT_LIBRARY || type == CU_JIT_INPUT_OBJECT) {
     const size_t before = link.texts.size();
-    result = ptx_of_library({static_cast<const std::byte*>(data), size}, link.texts, error);
+    const std::span bytes(static_cast<const std::byte*>(data), size);
+    if (const CUresult result = ptx_of_library(bytes, link.texts, error)) {
+      return refuse(link, result, error);
+    }
     // An object is wanted whole; a library only for what turns out to be missing.
-    if (result == CUDA_SUCCESS && type == CU_JIT_INPUT_OBJECT && link.texts.size() == before) {
-      error = "the object file holds no PTX";
-      result = CUDA_ERROR_NO_BINARY_FOR_GPU;
+    if (type == CU_JIT_INPUT_OBJECT && link.texts.size() == before) {
+      return refuse(link, CUDA_ERROR_NO_BINARY_FOR_GPU, "the object file holds no PTX");
     }
   } else {
-    error = "only PTX, fat binaries, objects and libraries can be linked";
-    result = CUDA_ERROR_NO_BINARY_FOR_GPU;
+    return refuse(link, CUDA_ERROR_NO_BINARY_FOR_GPU,
+                  "only PTX, fat binaries, objects and libraries can be linked");
   }
-  if (result != CUDA_SUCCESS) report(link, error);
-  return result;
+  return check_inputs(link);
 }
 
 void add_device_runtime(LinkState& link) {
@@ -67,8 +82,7 @@ CUresult cuLinkCreate_v2(unsigned count, CUjit_option* options, void** values, C
     return CUDA_ERROR_INVALID_VALUE;
   }
   auto link = std::make_shared<LinkState>();
-  link->options.assign(options, options + count);
-  link->values.assign(values, values + count);
+  link->log = JitLog(count, options, values);
   *out = as_handle<CUlinkState>(driver().links.add(link));
   return CUDA_SUCCESS;
 }
@@ -86,7 +100,9 @@ CUresult cuLinkAddFile_v2(CUlinkState handle, CUjitInputType type, const char* p
   if (const CUresult result = find_link(handle, link)) return result;
   if (path == nullptr) return CUDA_ERROR_INVALID_VALUE;
   std::vector<char> content;
-  if (!read_image_file(path, content)) return CUDA_ERROR_FILE_NOT_FOUND;
+  if (!read_image_file(path, content)) {
+    return refuse(*link, CUDA_ERROR_FILE_NOT_FOUND, std::string("cannot read ") + path);
+  }
   return add(*link, type, content.data(), content.size());
 }
 
@@ -96,14 +112,15 @@ CUresult cuLinkComplete(CUlinkState handle, void** image, size_t* size) {
   if (const CUresult result = find_link(handle, link)) return result;
   if (image == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (link->texts.empty()) return CUDA_ERROR_INVALID_VALUE;
+  if (link->failed) return CUDA_ERROR_UNKNOWN;  // an input was refused, with its reason
   add_device_runtime(*link);
   link->image = joined_image(link->texts);
   std::shared_ptr<Code> code;
   std::string error;
-  if (const CUresult result = load_code(link->image.data(), code, error)) {
-    report(*link, error);
-    return result;
+  if (const CUresult result = linked_code(separate_texts(link->image), code, error)) {
+    return refuse(*link, result, error);
   }
+  link->log.describe(*code);
   *image = link->image.data();
   if (size != nullptr) *size = link->image.size();
   return CUDA_SUCCESS;

@@ -8,14 +8,16 @@
 #include <string>
 #include <vector>
 
+#include "softgpu/driver/jit_log.h"
+
 namespace vgpu::softgpu {
 
 struct LinkState {
   uint64_t id = 0;
   std::vector<std::vector<std::byte>> texts;
   std::string image;  // after completion
-  std::vector<CUjit_option> options;
-  std::vector<void*> values;
+  JitLog log;
+  bool failed = false;  // an input was refused: completion fails, too
 };
 
 }  // namespace vgpu::softgpu

@@ -20,39 +20,91 @@ uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / u
 
 }  // namespace
 
+CUmemAccess_flags Allocation::access(const Device& accessor) const {
+  if (!present) return CU_MEM_ACCESS_FLAGS_PROT_NONE;
+  if (grants != nullptr) {
+    const auto granted = grants->find(accessor.ordinal);
+    return granted == grants->end() ? CU_MEM_ACCESS_FLAGS_PROT_NONE : granted->second;
+  }
+  if (!on_host() && device != &accessor && !accessor.reaches.contains(device)) {
+    return CU_MEM_ACCESS_FLAGS_PROT_NONE;
+  }
+  return writable ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_READ;
+}
+
+bool Allocation::usable() const {
+  return grants == nullptr || std::ranges::any_of(*grants, [](const auto& granted) {
+           return granted.second != CU_MEM_ACCESS_FLAGS_PROT_NONE;
+         });
+}
+
 void Allocations::publish(const Allocation& allocation) {
-  if (!allocation.present) return;
+  const uint64_t bytes = std::max(allocation.size, allocation.extent);
   for (const auto& device : driver().devices) {
-    const bool reachable = allocation.on_host() || allocation.device == device.get() ||
-                           device->reaches.contains(allocation.device);
-    if (reachable) device->map.add(allocation.begin, allocation.size, allocation.writable);
+    const CUmemAccess_flags access = allocation.access(*device);
+    if (access == CU_MEM_ACCESS_FLAGS_PROT_NONE) continue;
+    device->map.add(allocation.begin, bytes, access == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
   }
 }
 
 void Allocations::withdraw(const Allocation& allocation) {
-  if (!allocation.present) return;
   for (const auto& device : driver().devices) {
-    const bool reachable = allocation.on_host() || allocation.device == device.get() ||
-                           device->reaches.contains(allocation.device);
-    if (reachable) device->map.remove(allocation.begin);
+    if (allocation.access(*device) == CU_MEM_ACCESS_FLAGS_PROT_NONE) continue;
+    device->map.remove(allocation.begin);
   }
 }
 
-void Allocations::add(Allocation allocation) {
+uint64_t Allocations::add(Allocation allocation) {
   const std::unique_lock lock(mutex_);
-  allocation.id = ++serial_;
+  const uint64_t id = allocation.id = ++serial_;
   publish(allocation);
-  ranges_[allocation.begin] = allocation;
+  ranges_[allocation.begin] = std::move(allocation);
+  return id;
 }
 
-std::optional<Allocation> Allocations::remove(uint64_t begin) {
+std::optional<Allocation> Allocations::remove(uint64_t begin, uint64_t id) {
   const std::unique_lock lock(mutex_);
   const auto found = ranges_.find(begin);
-  if (found == ranges_.end()) return std::nullopt;
+  if (found == ranges_.end() || (id != 0 && found->second.id != id)) return std::nullopt;
   const Allocation allocation = found->second;
   withdraw(allocation);
   ranges_.erase(found);
   return allocation;
+}
+
+std::optional<Allocation> Allocations::mark_freed(uint64_t begin) {
+  const std::unique_lock lock(mutex_);
+  const auto found = ranges_.find(begin);
+  if (found == ranges_.end() || found->second.freed) return std::nullopt;
+  found->second.freed = true;
+  return found->second;
+}
+
+// Requires mutex_.
+void Allocations::change_grants(Allocation& allocation, std::shared_ptr<const Grants> grants) {
+  for (const auto& device : driver().devices) {
+    const bool had = allocation.access(*device) != CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    Allocation after = allocation;
+    after.grants = grants;
+    if (had && after.access(*device) == CU_MEM_ACCESS_FLAGS_PROT_NONE) {
+      device->map.remove(allocation.begin);
+    }
+  }
+  allocation.grants = std::move(grants);
+  publish(allocation);  // replaces what is there in one step: kernels may be running
+}
+
+void Allocations::set_grants(uint64_t begin, std::shared_ptr<const Grants> grants) {
+  const std::unique_lock lock(mutex_);
+  const auto found = ranges_.find(begin);
+  if (found != ranges_.end()) change_grants(found->second, std::move(grants));
+}
+
+void Allocations::set_grants(const Pool& pool, std::shared_ptr<const Grants> grants) {
+  const std::unique_lock lock(mutex_);
+  for (auto& [begin, allocation] : ranges_) {
+    if (allocation.pool.get() == &pool) change_grants(allocation, grants);
+  }
 }
 
 std::optional<Allocation> Allocations::find(uint64_t address) const {
@@ -75,11 +127,20 @@ bool Allocations::covers(uint64_t address, uint64_t size) const {
   const uint64_t end = address + size;
   for (; at != ranges_.end() && at->second.begin <= reached; ++at) {
     const uint64_t range_end = at->second.begin + at->second.size;
-    if (range_end <= reached) return false;
+    if (range_end <= reached || !at->second.usable()) return false;
     reached = range_end;
     if (reached >= end) return true;
   }
   return false;
+}
+
+bool Allocations::overlaps(uint64_t address, uint64_t size) const {
+  const std::shared_lock lock(mutex_);
+  const auto after = ranges_.lower_bound(address);
+  if (after != ranges_.end() && after->first - address < size) return true;
+  if (after == ranges_.begin()) return false;
+  const Allocation& before = std::prev(after)->second;
+  return address - before.begin < before.size;
 }
 
 void Allocations::set_sync_operations(uint64_t address, bool value) {
@@ -99,9 +160,10 @@ void Allocations::set_present(uint64_t begin, bool present) {
 
 void Allocations::open(Device& device, const Device& owner) {
   const std::unique_lock lock(mutex_);
-  if (!device.reaches.insert(&owner).second) return;
+  if (device.reaches[&owner]++ != 0) return;
   for (const auto& [begin, allocation] : ranges_) {
-    if (!allocation.on_host() && allocation.device == &owner && allocation.present) {
+    if (!allocation.on_host() && allocation.grants == nullptr && allocation.device == &owner &&
+        allocation.present) {
       device.map.add(begin, allocation.size, allocation.writable);
     }
   }
@@ -109,9 +171,12 @@ void Allocations::open(Device& device, const Device& owner) {
 
 void Allocations::close(Device& device, const Device& owner) {
   const std::unique_lock lock(mutex_);
-  if (device.reaches.erase(&owner) == 0) return;
+  const auto reached = device.reaches.find(&owner);
+  if (reached == device.reaches.end() || --reached->second != 0) return;
+  device.reaches.erase(reached);
   for (const auto& [begin, allocation] : ranges_) {
-    if (!allocation.on_host() && allocation.device == &owner && allocation.present) {
+    if (!allocation.on_host() && allocation.grants == nullptr && allocation.device == &owner &&
+        allocation.present) {
       device.map.remove(begin);
     }
   }
@@ -121,7 +186,7 @@ CUresult allocate_device(Device& device, uint64_t bytes, uint64_t alignment, All
                          uint64_t* address) {
   if (bytes > device.total) return CUDA_ERROR_OUT_OF_MEMORY;
   const uint64_t charged = round_up(bytes, kMemoryUnit);
-  if (!device.charge(charged)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (!charge(device, charged)) return CUDA_ERROR_OUT_OF_MEMORY;
   const uint64_t begin = device.heap.allocate(bytes, alignment);
   if (begin == 0) {
     device.discharge(charged);
@@ -131,15 +196,17 @@ CUresult allocate_device(Device& device, uint64_t bytes, uint64_t alignment, All
   description.size = bytes;
   description.charged = charged;
   description.device = &device;
-  driver().allocations.add(description);
+  driver().allocations.add(std::move(description));
   *address = begin;
   return CUDA_SUCCESS;
 }
 
 void release_memory(const Allocation& allocation) {
   switch (allocation.kind) {
-    case MemoryKind::kDevice:
     case MemoryKind::kPool:
+      keep_freed(allocation);
+      break;
+    case MemoryKind::kDevice:
     case MemoryKind::kModule:
     case MemoryKind::kGraph:
       allocation.device->heap.release(allocation.begin);
@@ -223,14 +290,12 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
   if (found->kind != MemoryKind::kDevice && found->kind != MemoryKind::kPool) {
     return CUDA_ERROR_INVALID_VALUE;
   }
+  if (!driver().allocations.mark_freed(address)) return CUDA_ERROR_INVALID_VALUE;
+  if (found->pool != nullptr) count_freed(*found);
   // Work that was submitted before may still use it.
   if (const auto owner = driver().contexts.find(found->context)) synchronize(*owner);
   if (found->kind == MemoryKind::kPool) synchronize(*current);
-  if (const auto removed = driver().allocations.remove(address)) {
-    if (const auto pool = driver().pools.find(removed->pool)) {
-      const std::lock_guard lock(pool->mutex);
-      pool->used -= removed->charged;
-    }
+  if (const auto removed = driver().allocations.remove(address, found->id)) {
     release_memory(*removed);
   }
   return current->fault;
@@ -249,7 +314,10 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* size, CUdeviceptr ad
 CUresult cuMemHostAlloc(void** out, size_t bytes, unsigned flags) {
   return allocate_host(out, bytes, flags);
 }
-CUresult cuMemAllocHost_v2(void** out, size_t bytes) { return allocate_host(out, bytes, 0); }
+CUresult cuMemAllocHost_v2(void** out, size_t bytes) {
+  // With unified addresses it is mapped, and for all contexts.
+  return allocate_host(out, bytes, CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_PORTABLE);
+}
 
 CUresult cuMemFreeHost(void* memory) {
   const Current current;
@@ -276,7 +344,8 @@ CUresult cuMemHostRegister_v2(void* memory, size_t bytes, unsigned flags) {
   if ((flags & CU_MEMHOSTREGISTER_IOMEMORY) != 0) return CUDA_ERROR_NOT_SUPPORTED;
   if ((flags & ~kFlags) != 0) return CUDA_ERROR_INVALID_VALUE;
   const auto begin = reinterpret_cast<uint64_t>(memory);
-  if (driver().allocations.find(begin) || driver().allocations.find(begin + bytes - 1)) {
+  if (begin + bytes < begin) return CUDA_ERROR_INVALID_VALUE;
+  if (driver().allocations.overlaps(begin, bytes)) {
     return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
   }
   driver().allocations.add({.begin = begin,
@@ -322,7 +391,7 @@ CUresult cuMemHostGetFlags(unsigned* flags, void* memory) {
   if (flags == nullptr || !found || found->kind != MemoryKind::kHost) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  *flags = found->flags | CU_MEMHOSTALLOC_DEVICEMAP;
+  *flags = found->flags;
   return CUDA_SUCCESS;
 }
 

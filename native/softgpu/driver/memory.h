@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
@@ -13,23 +14,35 @@ namespace vgpu::softgpu {
 
 struct Device;
 struct Context;
+struct Pool;
 
 enum class MemoryKind { kDevice, kHost, kRegistered, kPool, kMapped, kModule, kGraph };
 
+// Who may use memory whose access is given by name (pools, mapped memory), by device ordinal.
+using Grants = std::map<int, CUmemAccess_flags>;
+
 struct Allocation {
   uint64_t begin = 0;
-  uint64_t size = 0;     // as requested
+  uint64_t size = 0;  // as requested
+  // Bytes that kernels may use, if more than `size`: a pool gives memory out again while work that
+  // was submitted before the free may still use it.
+  uint64_t extent = 0;
   uint64_t charged = 0;  // bytes of the device's budget
   MemoryKind kind = MemoryKind::kDevice;
   Device* device = nullptr;
   uint64_t context = 0;  // handle; 0 for what belongs to no context
-  uint64_t pool = 0;     // handle
-  uint64_t id = 0;       // CU_POINTER_ATTRIBUTE_BUFFER_ID
-  unsigned flags = 0;    // as given to cuMemHostAlloc or cuMemHostRegister
+  std::shared_ptr<Pool> pool;
+  std::shared_ptr<const Grants> grants;  // null: the owner, and peers that enabled access
+  bool freed = false;                    // in stream order: its stream has yet to get there
+  uint64_t id = 0;                       // CU_POINTER_ATTRIBUTE_BUFFER_ID
+  unsigned flags = 0;                    // as given to cuMemHostAlloc or cuMemHostRegister
   bool writable = true;
   bool present = true;  // false: the address is known, but nothing may be accessed there now
   bool sync_operations = false;
 
+  // What kernels on `device` may do with it. Requires the lock of Allocations.
+  [[nodiscard]] CUmemAccess_flags access(const Device& device) const;
+  [[nodiscard]] bool usable() const;  // by some device
   [[nodiscard]] bool on_host() const {
     return kind == MemoryKind::kHost || kind == MemoryKind::kRegistered;
   }
@@ -37,13 +50,20 @@ struct Allocation {
 
 class Allocations {
  public:
-  // Makes the range known to the API and accessible to kernels.
-  void add(Allocation allocation);
-  // Nullopt when no allocation begins at the address.
-  std::optional<Allocation> remove(uint64_t begin);
+  // Makes the range known to the API and accessible to kernels; returns its id. Replaces what
+  // begins at the same address in one step.
+  uint64_t add(Allocation allocation);
+  // Nullopt when no allocation begins at the address, or not the one with this id (0: any).
+  std::optional<Allocation> remove(uint64_t begin, uint64_t id = 0);
+  // Marks it as freed; nullopt when it was already, or none begins there.
+  std::optional<Allocation> mark_freed(uint64_t begin);
   [[nodiscard]] std::optional<Allocation> find(uint64_t address) const;
   // Whether [address, address + size) lies in known memory, possibly in several adjacent ranges.
   [[nodiscard]] bool covers(uint64_t address, uint64_t size) const;
+  [[nodiscard]] bool overlaps(uint64_t address, uint64_t size) const;
+  void set_grants(uint64_t begin, std::shared_ptr<const Grants> grants);
+  // Of all that was taken from the pool.
+  void set_grants(const Pool& pool, std::shared_ptr<const Grants> grants);
   void set_sync_operations(uint64_t begin, bool value);
   // Whether kernels may access the range that begins there: graph memory comes and goes.
   void set_present(uint64_t begin, bool present);
@@ -55,6 +75,7 @@ class Allocations {
   void remove_of(uint64_t context, F release);
 
  private:
+  void change_grants(Allocation& allocation, std::shared_ptr<const Grants> grants);
   void publish(const Allocation& allocation);
   void withdraw(const Allocation& allocation);
 

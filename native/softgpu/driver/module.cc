@@ -8,6 +8,8 @@
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
 #include "softgpu/driver/image.h"
+#include "softgpu/driver/jit_log.h"
+#include "softgpu/driver/launch.h"
 #include "softgpu/driver/log.h"
 
 namespace vgpu::softgpu {
@@ -118,22 +120,6 @@ CUresult find_function(const std::shared_ptr<Context>& context, CUfunction handl
   return CUDA_SUCCESS;
 }
 
-void fill_error_log(unsigned count, CUjit_option* options, void** values, const std::string& log) {
-  if (options == nullptr || values == nullptr) return;
-  char* buffer = nullptr;
-  size_t size = 0;
-  for (unsigned i = 0; i < count; ++i) {
-    if (options[i] == CU_JIT_ERROR_LOG_BUFFER) buffer = static_cast<char*>(values[i]);
-    if (options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES) {
-      size = reinterpret_cast<uintptr_t>(values[i]) & 0xffffffff;
-    }
-  }
-  if (buffer == nullptr || size == 0) return;
-  const size_t length = std::min(log.size(), size - 1);
-  std::memcpy(buffer, log.data(), length);
-  buffer[length] = '\0';
-}
-
 namespace api {
 namespace {
 
@@ -143,12 +129,14 @@ CUresult load(CUmodule* out, const void* image, unsigned count, CUjit_option* op
   if (!current) return current.error();
   if (out == nullptr || image == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (const CUresult result = check_unsafe_call()) return result;
+  JitLog log(count, options, values);
   std::shared_ptr<Code> code;
   std::string error;
   if (const CUresult result = load_code(image, code, error)) {
-    fill_error_log(count, options, values, error);
+    log.error(error);
     return result;
   }
+  log.describe(*code);
   std::shared_ptr<Module> module;
   if (const CUresult result = make_module(current.shared(), code, module)) return result;
   *out = as_handle<CUmodule>(module->id);
@@ -201,7 +189,9 @@ CUresult cuModuleGetFunction(CUfunction* out, CUmodule handle, const char* name)
   if (!module) return CUDA_ERROR_INVALID_HANDLE;
   const auto found = module->code->kernel_index.find(std::string_view(name));
   if (found == module->code->kernel_index.end()) return CUDA_ERROR_NOT_FOUND;
-  *out = as_handle<CUfunction>(module->functions[found->second]->id);
+  const auto& function = module->functions[found->second];
+  if (const CUresult result = prepare_kernel(*function)) return result;
+  *out = as_handle<CUfunction>(function->id);
   return CUDA_SUCCESS;
 }
 

@@ -29,6 +29,10 @@ struct Code {
 CUresult load_code(const void* image, std::shared_ptr<Code>& code, std::string& log);
 CUresult code_of_texts(std::span<const std::string_view> texts, std::shared_ptr<Code>& code,
                        std::string& log);
+// The same, when nothing may be left undefined: what a linker promises. Undefined names are
+// CUDA_ERROR_UNKNOWN, as they are for CUDA's.
+CUresult linked_code(std::span<const std::string_view> texts, std::shared_ptr<Code>& code,
+                     std::string& log);
 // The PTX texts in an image; NO_BINARY_FOR_GPU when it has none.
 CUresult ptx_of_image(const void* image, std::vector<std::vector<std::byte>>& texts,
                       std::string& log);
@@ -93,7 +97,5 @@ CUresult function_attribute(const Function& function, const Context& context,
                             CUfunction_attribute attribute, int* value);
 CUresult set_function_attribute(Function& function, const Context& context,
                                 CUfunction_attribute attribute, int value);
-// The module's jit options: fills the error log buffer, if one was given.
-void fill_error_log(unsigned count, CUjit_option* options, void** values, const std::string& log);
 
 }  // namespace vgpu::softgpu

@@ -54,7 +54,7 @@ CUresult fact(void* data, CUpointer_attribute attribute, const Allocation& found
       return give<unsigned>(data, found.writable ? CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE
                                                  : CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READ);
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-      return give(data, as_handle<CUmemoryPool>(found.pool));
+      return give(data, as_handle<CUmemoryPool>(found.pool == nullptr ? 0 : found.pool->id));
     default:
       return CUDA_ERROR_INVALID_VALUE;
   }

@@ -44,6 +44,12 @@ class Registry {
     objects_.emplace(id, std::move(object));
     return id;
   }
+  // An object that was removed comes back under its id.
+  void put_back(std::shared_ptr<T> object) {
+    const std::unique_lock lock(mutex_);
+    const uint64_t id = object->id;
+    objects_.emplace(id, std::move(object));
+  }
   [[nodiscard]] std::shared_ptr<T> find(uint64_t id) const {
     const std::shared_lock lock(mutex_);
     const auto found = objects_.find(id);

@@ -274,9 +274,12 @@ CUresult cuStreamSynchronize(CUstream handle) {
   if (stream == stream->context->legacy) {
     if (const CUresult result = check_legacy(*stream)) return result;
     // The legacy stream stands for all blocking streams.
-    return finish(submit(stream, [] {}, Place::kCallerIfIdle), *stream->context);
+    submit(stream, [] {}, Place::kCallerIfIdle).wait();
+  } else {
+    stream->fence().wait();
   }
-  return finish(stream->fence(), *stream->context);
+  release_surplus(stream->context->device);
+  return stream->context->fault;
 }
 
 CUresult cuStreamQuery(CUstream handle) {

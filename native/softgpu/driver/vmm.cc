@@ -23,7 +23,7 @@ namespace {
 struct Mapping {
   uint64_t size = 0;
   std::shared_ptr<PhysicalMemory> memory;
-  CUmemAccess_flags access = CU_MEM_ACCESS_FLAGS_PROT_NONE;
+  std::shared_ptr<const Grants> grants = std::make_shared<Grants>();  // replaced as a whole
 };
 
 struct Area {
@@ -56,6 +56,14 @@ std::vector<uint64_t> mappings_in(uint64_t address, uint64_t size) {
     at += one->second.size;
   }
   return at == address + size ? list : std::vector<uint64_t>{};
+}
+
+// The mapping that holds an address, or end(). Requires area().mutex.
+std::map<uint64_t, Mapping>::iterator mapping_at(uint64_t address) {
+  auto after = area().mappings.upper_bound(address);
+  if (after == area().mappings.begin()) return area().mappings.end();
+  --after;
+  return address - after->first < after->second.size ? after : area().mappings.end();
 }
 
 // Back to reserved, inaccessible address space.
@@ -141,7 +149,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle* out, size_t size,
   Device* device = nullptr;
   if (const CUresult result = check_properties(properties, device)) return result;
   if (out == nullptr || size == 0 || !aligned(size) || flags != 0) return CUDA_ERROR_INVALID_VALUE;
-  if (!device->charge(size)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (!charge(*device, size)) return CUDA_ERROR_OUT_OF_MEMORY;
   const int file = memfd_create("vgpu-soft", MFD_CLOEXEC);
   if (file < 0 || ftruncate(file, static_cast<off_t>(size)) != 0) {
     if (file >= 0) close(file);
@@ -168,7 +176,9 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset,
                   CUmemGenericAllocationHandle handle, unsigned long long flags) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   const auto memory = driver().physical.find(handle);
-  if (!memory || offset != 0 || flags != 0 || !aligned(address) || size != memory->size) {
+  // CUDA documents the offset, and that it must be zero.
+  if (!memory || offset != 0 || flags != 0 || !aligned(address) || !aligned(size) || size == 0 ||
+      size > memory->size) {
     return CUDA_ERROR_INVALID_VALUE;
   }
   const std::lock_guard lock(area().mutex);
@@ -184,7 +194,12 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset,
   void* there = mmap(reinterpret_cast<void*>(address), size, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_FIXED, memory->file, 0);
   if (there == MAP_FAILED) return CUDA_ERROR_MAP_FAILED;
-  area().mappings[address] = {size, memory, CU_MEM_ACCESS_FLAGS_PROT_NONE};
+  Mapping& mapping = area().mappings[address] = {.size = size, .memory = memory};
+  driver().allocations.add({.begin = address,
+                            .size = size,
+                            .kind = MemoryKind::kMapped,
+                            .device = &memory->device,
+                            .grants = mapping.grants});
   return CUDA_SUCCESS;
 }
 
@@ -220,25 +235,19 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t size, const CUmemAccessDesc*
   if (mapped.empty()) return CUDA_ERROR_INVALID_VALUE;
   for (size_t i = 0; i < count; ++i) {
     if (list[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE) return CUDA_ERROR_NOT_SUPPORTED;
-    Device* device = find_device(list[i].location.id);
-    if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
-    for (const uint64_t begin : mapped) {
-      Mapping& mapping = area().mappings[begin];
-      if (device != &mapping.memory->device) {
-        if (list[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE) {
-          driver().allocations.open(*device, mapping.memory->device);
-        }
-        continue;
-      }
-      driver().allocations.remove(begin);
-      mapping.access = list[i].flags;
-      if (list[i].flags == CU_MEM_ACCESS_FLAGS_PROT_NONE) continue;
-      driver().allocations.add({.begin = begin,
-                                .size = mapping.size,
-                                .kind = MemoryKind::kMapped,
-                                .device = device,
-                                .writable = list[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE});
+    if (find_device(list[i].location.id) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
+    const unsigned flags = list[i].flags;
+    if (flags != CU_MEM_ACCESS_FLAGS_PROT_NONE && flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
+        flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
+      return CUDA_ERROR_INVALID_VALUE;
     }
+  }
+  for (const uint64_t begin : mapped) {
+    Mapping& mapping = area().mappings[begin];
+    auto grants = std::make_shared<Grants>(*mapping.grants);
+    for (size_t i = 0; i < count; ++i) (*grants)[list[i].location.id] = list[i].flags;
+    mapping.grants = grants;
+    driver().allocations.set_grants(begin, std::move(grants));
   }
   return CUDA_SUCCESS;
 }
@@ -247,16 +256,14 @@ CUresult cuMemGetAccess(unsigned long long* flags, const CUmemLocation* location
                         CUdeviceptr address) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
   if (flags == nullptr || location == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  if (location->type != CU_MEM_LOCATION_TYPE_DEVICE) return CUDA_ERROR_NOT_SUPPORTED;
+  if (find_device(location->id) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
   const std::lock_guard lock(area().mutex);
-  auto after = area().mappings.upper_bound(address);
-  if (after == area().mappings.begin()) return CUDA_ERROR_INVALID_VALUE;
-  const auto& [begin, mapping] = *std::prev(after);
-  if (address >= begin + mapping.size) return CUDA_ERROR_INVALID_VALUE;
-  Device* device = find_device(location->id);
-  if (device == nullptr) return CUDA_ERROR_INVALID_DEVICE;
-  const bool reaches =
-      device == &mapping.memory->device || device->reaches.contains(&mapping.memory->device);
-  *flags = reaches ? mapping.access : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+  const auto found = mapping_at(address);
+  if (found == area().mappings.end()) return CUDA_ERROR_INVALID_VALUE;
+  const Grants& grants = *found->second.grants;
+  const auto granted = grants.find(location->id);
+  *flags = granted == grants.end() ? CU_MEM_ACCESS_FLAGS_PROT_NONE : granted->second;
   return CUDA_SUCCESS;
 }
 
@@ -271,18 +278,14 @@ CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp* properties,
 
 CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle* out, void* address) {
   if (!initialised()) return CUDA_ERROR_NOT_INITIALIZED;
+  if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const std::lock_guard lock(area().mutex);
-  auto after = area().mappings.upper_bound(reinterpret_cast<uint64_t>(address));
-  if (out == nullptr || after == area().mappings.begin()) return CUDA_ERROR_INVALID_VALUE;
-  const auto& [begin, mapping] = *std::prev(after);
-  if (reinterpret_cast<uint64_t>(address) >= begin + mapping.size) return CUDA_ERROR_INVALID_VALUE;
-  if (driver().physical.find(mapping.memory->id)) {
-    ++mapping.memory->references;
-    *out = mapping.memory->id;
-  } else {
-    mapping.memory->references = 1;
-    *out = driver().physical.add(mapping.memory);
-  }
+  const auto found = mapping_at(reinterpret_cast<uint64_t>(address));
+  if (found == area().mappings.end()) return CUDA_ERROR_INVALID_VALUE;
+  const auto& memory = found->second.memory;
+  // The handle's value is always the one that cuMemCreate gave.
+  if (memory->references++ == 0) driver().physical.put_back(memory);
+  *out = memory->id;
   return CUDA_SUCCESS;
 }
 

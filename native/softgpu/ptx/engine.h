@@ -29,6 +29,7 @@ struct Variable {
   uint64_t align = 1;
   bool constant = false;
   bool external = false;           // declared here, defined in another module of the link
+  bool weak = false;               // .weak or .common: gives way to another definition
   std::vector<std::byte> initial;  // empty: zeros
   struct Relocation {  // a 64-bit address of another symbol, stored in the initial value
     uint64_t offset;
@@ -70,6 +71,8 @@ class Module {
 
   [[nodiscard]] virtual std::span<const Kernel> kernels() const = 0;
   [[nodiscard]] virtual std::span<const Variable> variables() const = 0;
+  // Names that some body uses and no text defines.
+  [[nodiscard]] virtual std::vector<std::string> undefined() const = 0;
   // Decodes a kernel and all it calls. False with the instruction and its line in `log` when it
   // cannot be executed. Thread-safe, done once.
   virtual bool prepare(size_t kernel, std::string& log) = 0;

@@ -288,25 +288,30 @@ class ModuleParser {
           {std::string(name), variable.size, variable.align, linkage.external || unsized});
       return true;
     }
-    add_variable(name, linkage, std::move(variable));
-    return true;
+    variable.weak = linkage.weak;
+    return add_variable(name, linkage, std::move(variable));
   }
 
-  void add_variable(std::string_view name, const Linkage& linkage, Variable variable) {
+  bool add_variable(std::string_view name, const Linkage& linkage, Variable variable) {
     const bool shared_name = linkage.visible || linkage.weak || linkage.external;
     if (shared_name) {
       const auto known = module_.global_variables_.find(name);
       if (known != module_.global_variables_.end()) {
         Variable& before = module_.variables_[known->second];
-        if (before.external && !variable.external) before = std::move(variable);
+        if (!before.external && !variable.external && !before.weak && !variable.weak) {
+          return fail("Multiple definition of '" + std::string(name) + "'");
+        }
+        const bool stronger = before.external || (before.weak && !variable.weak);
+        if (stronger && !variable.external) before = std::move(variable);
         unit_.variables.emplace(name, known->second);
-        return;
+        return true;
       }
     }
     const size_t index = module_.variables_.size();
     unit_.variables.emplace(name, index);
     if (shared_name) module_.global_variables_.emplace(name, index);
     module_.variables_.push_back(std::move(variable));
+    return true;
   }
 
   bool parse_initializer(uint64_t element, Type type, Variable& variable) {
@@ -400,7 +405,7 @@ bool ModuleText::parse(std::span<const std::string_view> texts, std::string& log
     if (before.weak && !signature.weak) {
       place->second = i;
     } else if (!before.weak && !signature.weak) {
-      log += "multiple definition of " + std::string(signature.name) + "\n";
+      log += "error   : Multiple definition of '" + std::string(signature.name) + "'\n";
       return false;
     }
   }
@@ -425,6 +430,33 @@ ModuleText::Symbol ModuleText::find(size_t unit, std::string_view name) const {
     return {SymbolKind::kShared, it->second};
   }
   return {};
+}
+
+std::vector<std::string> ModuleText::undefined() const {
+  std::unordered_set<std::string_view> missing;
+  for (const auto& variable : variables_) {
+    if (variable.external) missing.insert(variable.name);
+  }
+  for (const auto& function : functions_) {
+    const Signature& signature = function->signature;
+    if (signature.body_begin != std::string_view::npos || signature.entry) continue;
+    if (global_functions_.contains(signature.name)) continue;
+    if (builtin_of(signature.name) == Builtin::kNone) missing.insert(signature.name);
+  }
+  std::vector<std::string> used;
+  for (const auto& function : functions_) {
+    const Signature& signature = function->signature;
+    if (missing.empty() || signature.body_begin == std::string_view::npos) continue;
+    const std::string_view text = units_[function->unit]->text;
+    Lexer lexer(text.substr(0, signature.body_end), signature.body_begin);
+    while (lexer.peek().kind != TokenKind::kEnd) {
+      const auto found = missing.find(lexer.take().text);
+      if (found == missing.end()) continue;
+      used.emplace_back(*found);
+      missing.erase(found);
+    }
+  }
+  return used;
 }
 
 Function* ModuleText::function_at(uint64_t handle) {
