@@ -12,7 +12,7 @@ CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help build demo test check-sanitizers test-torch test-programs test-cupy-suite check generated bench bench-softgpu gpu-check clean check-sanitizers
+.PHONY: help build demo test check-sanitizers test-torch test-programs test-cupy-suite check generated bench bench-softgpu gpu-check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
