@@ -7,8 +7,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace vgpu::softgpu {
@@ -29,8 +31,13 @@ class MemoryMap {
   [[nodiscard]] Snapshot snapshot() const;
 
  private:
-  mutable std::mutex mutex_;  // guards ranges_
-  Snapshot ranges_ = std::make_shared<std::vector<Range>>();
+  void apply_changes() const;
+
+  mutable std::mutex mutex_;  // guards all below
+  mutable Snapshot ranges_ = std::make_shared<std::vector<Range>>();
+  // Since ranges_ was made, by address: no range for a removed one. Kept apart until a snapshot is
+  // wanted, since a module brings hundreds of variables and the list is copied as a whole.
+  mutable std::map<uint64_t, std::optional<Range>> changes_;
 };
 
 // The range that holds all of [address, address + size), or null.
