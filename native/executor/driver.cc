@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <cstring>
 
 namespace vgpu::executor {
@@ -124,9 +123,9 @@ bool Driver::read_device(int ordinal, std::string& error) {
 }
 
 const char* Driver::images() const {
-  if (!soft_) return "device";
-  const char* skip = std::getenv("VGPU_SOFT_SKIP_SASS");
-  return skip != nullptr && std::strcmp(skip, "1") == 0 ? "any-elf" : "ptx";
+  auto* choice = symbol<const char*()>(library_, "vgpu_softgpu_images");
+  if (choice != nullptr) return choice();
+  return soft_ ? "ptx" : "device";
 }
 
 bool Driver::has(const char* name) const { return dlsym(library_, name) != nullptr; }

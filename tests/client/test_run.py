@@ -132,8 +132,12 @@ def test_doctor(worker: RunningWorker) -> None:
     assert healthy.returncode == 0, healthy.stdout
     assert "13.0" in healthy.stdout
     assert "would run CMD" in healthy.stdout
-    alone = vgpu("doctor")
+    alone = vgpu("doctor", VGPU_SOFT_SKIP_SASS="1", VGPU_SOFT_CC="11.0")
     assert "client library" in alone.stdout
+    if not list(Path("/dev").glob("nvidia[0-9]*")):
+        assert "(capability 11.0)" in alone.stdout
+        assert "VGPU_SOFT_CC=11.0, VGPU_SOFT_SKIP_SASS=1" in alone.stdout
+        assert "NO kernel is executed" in alone.stdout
     nowhere = vgpu("doctor", "--worker", "tcp://127.0.0.1:1")
     assert nowhere.returncode == 1
     assert "MISSING no worker at tcp://127.0.0.1:1" in nowhere.stdout

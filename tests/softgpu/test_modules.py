@@ -8,6 +8,7 @@ import pytest
 from harness import driver as d
 from harness import kernels
 from softgpu import child
+from softgpu.images import cubin
 
 CALLEE = (
     kernels.HEADER
@@ -194,33 +195,6 @@ def test_fat_binary_and_wrapper():
     child.run(body)
 
 
-def cubin(kernel: bytes) -> bytes:
-    """The smallest ELF with one kernel symbol: no code in it."""
-    names = b"\0.shstrtab\0.strtab\0.symtab\0.text." + kernel + b"\0"
-    strings = b"\0" + kernel + b"\0"
-    symbols = bytes(24) + struct.pack("<IBBHQQ", 1, 0x12, 0x10, 4, 0, 0)
-    at = 64
-    offsets = []
-    for part in (names, strings, symbols):
-        offsets.append(at)
-        at += len(part)
-    at += -at % 8
-
-    def section(name: int, kind: int, offset: int, size: int, link: int = 0, entry: int = 0):
-        return struct.pack("<IIQQQQIIQQ", name, kind, 0, 0, offset, size, link, 1, 8, entry)
-
-    sections = section(0, 0, 0, 0)
-    sections += section(1, 3, offsets[0], len(names))
-    sections += section(11, 3, offsets[1], len(strings))
-    sections += section(19, 2, offsets[2], len(symbols), 2, 24)
-    sections += section(27, 1, at, 0)
-    identity = b"\x7fELF\x02\x01\x01\x41\x08" + bytes(7)
-    header = identity + struct.pack("<HHIQQQIHHHHHH", 2, 190, 1, 0, 0, at, 0x06005A04, 64, 56, 0,
-                                    64, 5, 1)  # fmt: skip
-    body = names + strings + symbols
-    return header + body + bytes(at - 64 - len(body)) + sections
-
-
 def test_sass_is_refused_by_name():
     def body(cuda):
         cuda.start()
@@ -247,7 +221,9 @@ def test_skipped_sass_is_loud_counted_and_not_executed():
 
     errors = child.run(body, VGPU_SOFT_SKIP_SASS="1").errors
     assert "NO kernel is executed" in errors
-    assert "2 kernel launches" in errors
+    assert "launches executed 0, NOT executed 2" in errors
+    assert " my_kernel\n" in errors
+    assert " fill\n" in errors
 
 
 @pytest.mark.parametrize("image", [b"", b"hello", b"\x7fELF", b"\x50\xed\x55\xba"])

@@ -126,9 +126,14 @@ _PRIVATE_FLAGS = {
     show_default=True,
     help="How to reach the private worker.",
 )
-@click.option("--soft-cc", metavar="X.Y", help="Compute capability of the software GPU.")
-@click.option("--soft-devices", metavar="N", help="Number of software GPUs.")
-@click.option("--soft-memory", metavar="SIZE", help="Memory of each software GPU, as 4Gi.")
+@click.option(
+    "--soft-cc",
+    metavar="X.Y",
+    help="Compute capability of the software GPU: 13.0 for CuPy and cuBLAS in every dtype, 11.0 "
+    "for Triton and torch.compile; see `vgpu doctor`.  [default: 13.0]",
+)
+@click.option("--soft-devices", metavar="N", help="Number of software GPUs.  [default: 1]")
+@click.option("--soft-memory", metavar="SIZE", help="Memory of each software GPU.  [default: 4Gi]")
 @click.option("--gpu-count", metavar="N", help="Devices of the private worker.")
 @click.option("--gpu-indices", metavar="LIST", help="Physical devices of the private worker.")
 @click.option("--vram-limit", metavar="SIZE", help="Memory quota per device, as 4Gi.")
@@ -149,6 +154,10 @@ def run(
     **private: str | None,
 ) -> None:
     """Run CMD on a remote GPU, or on a private worker of this machine if no worker is named.
+
+    A software GPU (--driver soft) takes further settings from VGPU_SOFT_* variables or the file
+    that VGPU_SOFT_CONFIG names: checks of memory accesses, a summary of all kernels, and more
+    (docs/softgpu.md).
 
     The exit status is CMD's (128 + N when signal N killed it), 127 when CMD does not exist, and 125
     when vgpu itself failed.

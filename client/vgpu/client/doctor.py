@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vgpu.client.devices import driver_text, read_devices
 from vgpu.client.errors import ClientError
@@ -28,7 +28,7 @@ A software GPU executes PTX only, so the capability that it reports decides what
 The default, 13.0, is newer than any library knows: cuBLAS then takes kernels that it carries as
 PTX, in every dtype, and CuPy compiles to PTX. Triton and torch.compile refuse capabilities that
 their LLVM does not know: give them --soft-cc 11.0, where single and double precision run from PTX
-but half precision matrix products exist as machine code only."""
+but half precision matrix products exist as machine code only. More in docs/softgpu.md."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ def _private_worker(native: NativeFiles) -> Iterator[Finding]:
         yield _missing("and the software GPU is not installed: give --worker ADDRESS")
         return
     yield from _probe(native, native.software_driver, "software GPU")
+    yield from _software_settings(os.environ)
     yield _note(CAPABILITY)
 
 
@@ -185,11 +186,26 @@ def _probe(native: NativeFiles, driver: Path, name: str) -> Iterator[Finding]:
             yield _missing(f"{name} does not work: {lines[-1]}")
             return
         devices = json.loads(done.stdout.strip().splitlines()[-1])["devices"]
-        names = ", ".join(str(device["name"]) for device in devices)
+        names = ", ".join(f"{device['name']} ({_capability(device)})" for device in devices)
         yield _ok(f"{name} works: {len(devices)} device(s), {names}")
         yield _ok("`vgpu run -- CMD` would run CMD on it, through a private worker")
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, IndexError) as error:
         yield _missing(f"{name} cannot be asked: {error}")
+
+
+def _capability(device: Mapping[str, Any]) -> str:
+    attributes = {str(key): value for key, value in device["attributes"].items()}
+    major, minor = (attributes.get(str(key), "?") for key in (75, 76))  # CUdevice_attribute
+    return f"capability {major}.{minor}"
+
+
+def _software_settings(environment: Mapping[str, str]) -> Iterator[Finding]:
+    given = sorted(name for name in environment if name.startswith("VGPU_SOFT_"))
+    if given:
+        settings = ", ".join(f"{name}={environment[name]}" for name in given)
+        yield _note(f"a software GPU started from here is set up by {settings}")
+    if environment.get("VGPU_SOFT_SKIP_SASS") == "1":
+        yield _note("VGPU_SOFT_SKIP_SASS=1: NO kernel is executed, so no result will be right")
 
 
 def _environment(native: NativeFiles, environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -1,4 +1,5 @@
-// What the environment says about the software GPU, read once at cuInit.
+// What the software GPU is to be: VGPU_SOFT_* variables and the file that VGPU_SOFT_CONFIG names,
+// read once at cuInit. A variable goes before the file.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +10,33 @@
 
 namespace vgpu::softgpu {
 
-struct Config {
-  int devices = 1;                      // VGPU_SOFT_DEVICES
-  uint64_t memory = uint64_t{4} << 30;  // VGPU_SOFT_MEMORY, bytes per device
-  int capability_major = 13;            // VGPU_SOFT_CC
+struct DeviceConfig {
+  std::string name = "vgpu software GPU";
+  uint64_t memory = uint64_t{4} << 30;  // bytes
+  int capability_major = 13;
   int capability_minor = 0;
-  int sms = 4;                  // VGPU_SOFT_SMS
-  unsigned threads = 0;         // VGPU_SOFT_THREADS; 0: one per host core
-  bool deterministic = false;   // VGPU_SOFT_DETERMINISTIC
-  uint64_t kernel_time_us = 0;  // VGPU_SOFT_KERNEL_TIME_US: every kernel takes at least this
-  bool skip_sass = false;       // VGPU_SOFT_SKIP_SASS
-  std::string name = "vgpu software GPU";  // VGPU_SOFT_NAME
-  bool launch_blocking = false;            // CUDA_LAUNCH_BLOCKING
-  bool eager_loading = false;              // CUDA_MODULE_LOADING=EAGER
-  std::optional<std::string> visible;      // CUDA_VISIBLE_DEVICES
+  int sms = 4;
 };
 
-// False with a sentence that names the variable and what is allowed.
+struct Config {
+  std::vector<DeviceConfig> devices{1};
+  unsigned threads = 0;                // 0: one per host core
+  bool deterministic = false;          // one thread, blocks in order
+  uint64_t kernel_time_us = 0;         // every kernel takes at least this
+  bool skip_sass = false;              // names and layouts only: no kernel is executed
+  bool check_uninitialised = false;    // report reads of memory that nobody wrote
+  bool check_races = false;            // report shared memory that blocks use without a barrier
+  uint64_t quarantine = 0;             // bytes of freed memory kept from being used again
+  std::optional<std::string> summary;  // of all kernels at exit; empty: to the log, else a file
+  bool launch_blocking = false;        // CUDA_LAUNCH_BLOCKING
+  bool eager_loading = false;          // CUDA_MODULE_LOADING=EAGER
+  std::optional<std::string> visible;  // CUDA_VISIBLE_DEVICES
+};
+
+// False with a sentence that names the variable, or the file's line and key, and what is allowed.
 bool read_config(Config& config, std::string& error);
+// The text of a configuration file over what `config` holds. For read_config() and its fuzzer.
+bool apply_file(std::string_view text, const std::string& name, Config& config, std::string& error);
 
 // "4Gi", "512Mi", "1G", "1048576": bytes.
 std::optional<uint64_t> parse_quantity(std::string_view text);

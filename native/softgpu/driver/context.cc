@@ -63,6 +63,7 @@ void Context::activate() {
             {CU_LIMIT_CIG_ENABLED, 0},
             {CU_LIMIT_CIG_SHMEM_FALLBACK_ENABLED, 0}};
   fault = CUDA_SUCCESS;
+  output.restart(limits.at(CU_LIMIT_PRINTF_FIFO_SIZE));
   legacy = std::make_shared<Stream>(driver().contexts.find(id), 0, 0);
   legacy->number = driver().serial++;
   active = true;
@@ -102,7 +103,7 @@ void Context::deactivate() {
   state.allocations.remove_of(id, release_memory);
   if (heap_size != 0) {
     device.map.remove(heap_begin);
-    munmap(reinterpret_cast<void*>(heap_begin), heap_size);
+    munmap(reinterpret_cast<void*>(heap_begin - kHeapGuard), heap_size + 2 * kHeapGuard);
     heap_begin = heap_size = 0;
   }
 }
@@ -111,6 +112,12 @@ void Context::fail(CUresult error, const std::string& message) {
   CUresult none = CUDA_SUCCESS;
   if (!fault.compare_exchange_strong(none, error)) return;
   log(LogLevel::kError, "%s", message.c_str());
+}
+
+CUresult Context::state() {
+  const CUresult result = fault;
+  if (result != CUDA_SUCCESS) output.flush();
+  return result;
 }
 
 CUresult synchronize(Context& context) {
@@ -128,6 +135,7 @@ CUresult synchronize(Context& context) {
   }
   for (const Fence& fence : fences) fence.wait();
   release_surplus(context.device);
+  context.output.flush();
   return context.fault;
 }
 
@@ -143,7 +151,7 @@ Current::Current() : error_(CUDA_ERROR_NOT_INITIALIZED) {
     error_ = CUDA_ERROR_CONTEXT_IS_DESTROYED;
     return;
   }
-  error_ = context_->fault;
+  error_ = context_->state();
 }
 
 namespace api {
@@ -340,6 +348,10 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
   }
   if (limit == CU_LIMIT_MALLOC_HEAP_SIZE && current->heap_size != 0) {
     return CUDA_ERROR_INVALID_VALUE;  // too late: the heap is in use
+  }
+  if (limit == CU_LIMIT_PRINTF_FIFO_SIZE) {
+    if (current->output.used()) return CUDA_ERROR_INVALID_VALUE;
+    current->output.set_capacity(value);
   }
   found->second = value;
   return CUDA_SUCCESS;

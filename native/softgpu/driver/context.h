@@ -12,10 +12,14 @@
 #include <thread>
 #include <vector>
 
+#include "softgpu/driver/output.h"
+
 namespace vgpu::softgpu {
 
 struct Device;
 class Stream;
+
+constexpr uint64_t kHeapGuard = uint64_t{64} << 10;
 
 struct Context {
   Context(Device& device, bool primary) : device(device), primary(primary) {}
@@ -41,13 +45,17 @@ struct Context {
   std::vector<std::weak_ptr<Stream>> blocking;                    // guarded by submission
   std::map<std::thread::id, std::shared_ptr<Stream>> per_thread;  // guarded by submission
 
+  DeviceOutput output;
+
   // Device malloc: a heap that the kernels of this context share.
-  uint64_t heap_begin = 0, heap_size = 0;
+  uint64_t heap_begin = 0, heap_size = 0;  // with kHeapGuard bytes before and behind
 
   void activate();
   // Waits for the work, frees everything, runs the runtimes' destructors.
   void deactivate();
   void fail(CUresult error, const std::string& message);
+  // The sticky error, for a caller; what the failed kernel has printed comes out with it.
+  CUresult state();
   [[nodiscard]] CUcontext handle() const { return reinterpret_cast<CUcontext>(id); }
 };
 

@@ -31,7 +31,7 @@ std::string uuid_text(const std::array<uint8_t, 16>& uuid) {
   return text;
 }
 
-Device::Device(int ordinal, int physical, const Config& config)
+Device::Device(int ordinal, int physical, const DeviceConfig& config)
     : ordinal(ordinal),
       physical(physical),
       name(config.name),

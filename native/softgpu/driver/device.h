@@ -18,7 +18,7 @@ namespace vgpu::softgpu {
 
 struct Context;
 struct Pool;
-struct Config;
+struct DeviceConfig;
 
 constexpr uint64_t kMemoryUnit = 512;                // what a request is rounded up to
 constexpr uint64_t kMappedUnit = uint64_t{2} << 20;  // the same for mapped memory
@@ -33,7 +33,7 @@ constexpr unsigned kRegistersPerSm = 65536;
 constexpr unsigned kMaxCluster = 8;  // portable; 16 with opt-in
 
 struct Device {
-  Device(int ordinal, int physical, const Config& config);
+  Device(int ordinal, int physical, const DeviceConfig& config);
 
   const int ordinal;   // as the program sees it
   const int physical;  // before CUDA_VISIBLE_DEVICES

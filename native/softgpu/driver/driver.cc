@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <set>
@@ -82,11 +81,15 @@ std::atomic<bool> process_ends{false};
 void at_exit() {
   process_ends = true;
   Driver* state = instance.load();
-  if (state == nullptr || !state->config.skip_sass) return;
-  std::fprintf(stderr,
-               "vgpu softgpu: VGPU_SOFT_SKIP_SASS=1: %llu kernel launches were counted and NOT "
-               "executed; no result of this run is right\n",
-               static_cast<unsigned long long>(state->skipped_launches.load()));
+  if (state == nullptr) return;
+  if (state->config.skip_sass) {
+    report(
+        "VGPU_SOFT_SKIP_SASS=1: the launches below were counted and NOT executed; no result of "
+        "this run is right");
+  }
+  if (state->config.skip_sass || state->config.summary) {
+    state->summary.write(state->config.summary.value_or(""));
+  }
 }
 
 // A child cannot use its parent's device, as with CUDA: threads and queues did not come along.
@@ -97,7 +100,9 @@ void in_child() {
 
 }  // namespace
 
-Driver::Driver(Config given) : config(std::move(given)) {}
+Driver::Driver(Config given) : config(std::move(given)) {
+  if (config.check_uninitialised) shadow = std::make_unique<Shadow>();
+}
 
 ptx::Engine& Driver::engine() {
   static auto* engine = new ptx::Engine(
@@ -124,7 +129,7 @@ CUresult initialise() {
   auto* state = new Driver(config);
   std::vector<int> chosen;
   std::vector<std::string> uuids;
-  for (int i = 0; i < config.devices; ++i) {
+  for (int i = 0; i < static_cast<int>(config.devices.size()); ++i) {
     chosen.push_back(i);
     uuids.push_back(uuid_text(device_uuid(i)));
   }
@@ -134,9 +139,10 @@ CUresult initialise() {
     return CUDA_ERROR_NO_DEVICE;
   }
   for (size_t i = 0; i < chosen.size(); ++i) {
-    state->devices.push_back(
-        std::make_unique<Device>(static_cast<int>(i), chosen[i], state->config));
+    state->devices.push_back(std::make_unique<Device>(
+        static_cast<int>(i), chosen[i], state->config.devices[static_cast<size_t>(chosen[i])]));
   }
+  for (const auto& device : state->devices) device->heap.set_quarantine(config.quarantine);
   instance.store(state, std::memory_order_release);
   for (const auto& device : state->devices) {
     device->primary = make_context(*device, true);
@@ -145,9 +151,9 @@ CUresult initialise() {
   install_contract();
   pthread_atfork(nullptr, nullptr, in_child);
   if (config.skip_sass) {
-    std::fprintf(stderr,
-                 "vgpu softgpu: VGPU_SOFT_SKIP_SASS=1: NO kernel is executed in this process, "
-                 "launches are only counted; for call patterns, never for results\n");
+    announce(
+        "VGPU_SOFT_SKIP_SASS=1: NO kernel is executed in this process, launches are only counted; "
+        "for call patterns, never for results");
   }
   std::atexit(at_exit);
   return CUDA_SUCCESS;

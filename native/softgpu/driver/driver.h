@@ -20,9 +20,11 @@
 #include "softgpu/driver/pool.h"
 #include "softgpu/driver/registry.h"
 #include "softgpu/driver/stream.h"
+#include "softgpu/driver/summary.h"
 #include "softgpu/driver/texture.h"
 #include "softgpu/driver/user_object.h"
 #include "softgpu/driver/vmm.h"
+#include "softgpu/shadow.h"
 
 namespace vgpu::softgpu {
 
@@ -34,6 +36,7 @@ struct Driver {
   const Config config;
   std::vector<std::unique_ptr<Device>> devices;
   Allocations allocations;
+  std::unique_ptr<Shadow> shadow;  // null: reads are not checked for being initialised
   Registry<Context> contexts{HandleKind::kContext};
   Registry<Stream> streams{HandleKind::kStream};
   Registry<Event> events{HandleKind::kEvent};
@@ -53,8 +56,8 @@ struct Driver {
   Registry<Texture> textures{HandleKind::kTexture};
   Registry<Surface> surfaces{HandleKind::kSurface};
   std::mutex pools_mutex;
-  std::atomic<uint64_t> serial{1};            // ids of streams, captures, buffers
-  std::atomic<uint64_t> skipped_launches{0};  // VGPU_SOFT_SKIP_SASS
+  std::atomic<uint64_t> serial{1};  // ids of streams, captures, buffers
+  Summary summary;
   std::atomic<uint64_t> launches{0};
   std::atomic<uint64_t> instructions{0};     // what kernels that ended have executed, as
   std::atomic<uint64_t> lane_operations{0};  // ptx::RunStatistics counts it

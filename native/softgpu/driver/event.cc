@@ -134,7 +134,7 @@ CUresult cuEventQuery(CUevent handle) {
   if (const CUresult result = observed(handle, event, completion)) return result;
   if (const CUresult result = check_unsafe_call()) return result;
   if (completion && !completion->done()) return CUDA_ERROR_NOT_READY;
-  return event->context->fault;
+  return event->context->state();
 }
 
 CUresult cuEventSynchronize(CUevent handle) {
@@ -144,6 +144,7 @@ CUresult cuEventSynchronize(CUevent handle) {
   if (const CUresult result = check_unsafe_call()) return result;
   if (completion) completion->wait();
   release_surplus(event->context->device);
+  event->context->output.flush();
   return event->context->fault;
 }
 

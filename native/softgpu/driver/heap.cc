@@ -16,6 +16,11 @@ constexpr uint64_t kPage = 4096;
 
 uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
+void return_pages(uint64_t begin, uint64_t size) {
+  const uint64_t first = round_up(begin, kPage), last = (begin + size) / kPage * kPage;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 }  // namespace
 
 void Heap::insert_free(uint64_t begin, uint64_t size) {
@@ -77,12 +82,27 @@ void Heap::release(uint64_t address) {
   const std::lock_guard lock(mutex_);
   const auto found = used_.find(address);
   if (found == used_.end()) return;
+  if (found->second > quarantine_) return give_back(address);
+  return_pages(address, found->second);
+  waiting_.push_back(address);
+  waiting_bytes_ += found->second;
+  while (waiting_bytes_ > quarantine_) {
+    waiting_bytes_ -= used_.at(waiting_.front());
+    give_back(waiting_.front());
+    waiting_.pop_front();
+  }
+}
+
+void Heap::set_quarantine(uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  quarantine_ = bytes;
+}
+
+void Heap::give_back(uint64_t address) {
+  const auto found = used_.find(address);
   const auto [begin, size] = *found;
   used_.erase(found);
-  if (size >= kReturnToHost) {
-    const uint64_t first = round_up(begin, kPage), last = (begin + size) / kPage * kPage;
-    madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
-  }
+  if (size >= kReturnToHost) return_pages(begin, size);
   insert_free(begin, size);
 }
 

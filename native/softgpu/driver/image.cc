@@ -1,5 +1,6 @@
 #include "softgpu/driver/image.h"
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -13,9 +14,13 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
+// An image is chosen once for all contexts: what the oldest device can take.
 int capability() {
-  const Config& config = driver().config;
-  return config.capability_major * 10 + config.capability_minor;
+  int lowest = INT32_MAX;
+  for (const auto& device : driver().devices) {
+    lowest = std::min(lowest, device->major * 10 + device->minor);
+  }
+  return lowest;
 }
 
 // What was chosen from an image: PTX texts, or SASS of which only the names are used.

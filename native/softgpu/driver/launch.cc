@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -13,6 +12,7 @@
 #include "softgpu/driver/driver.h"
 #include "softgpu/driver/graph_conditional.h"
 #include "softgpu/driver/log.h"
+#include "softgpu/driver/near.h"
 #include "softgpu/driver/occupancy.h"
 #include "softgpu/driver/per_thread.h"
 
@@ -77,19 +77,28 @@ class DeviceHeap {
   }
   static void reserve(Context& context) {
     const size_t size = context.limits.at(CU_LIMIT_MALLOC_HEAP_SIZE);
-    void* region = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+    // Apart from other regions, so that an access beside one of them is not one to the heap.
+    void* region = mmap(nullptr, size + 2 * kHeapGuard, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (region == MAP_FAILED) return;
-    context.heap_begin = reinterpret_cast<uint64_t>(region);
+    context.heap_begin = reinterpret_cast<uint64_t>(region) + kHeapGuard;
     context.heap_size = size;
     context.device.map.add(context.heap_begin, size);
     blocks_of(context).clear();
   }
 };
 
-void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+std::string explained(const ptx::Fault& fault, const Context& context) {
+  std::string message = "kernel " + fault.message;
+  if (fault.bytes != 0) {
+    message += ": " + explain_address(context.device, fault.address, fault.bytes, fault.write);
+  }
+  return message;
+}
+
+// What VGPU_SOFT_CHECK found: an error of the program, though none that CUDA reports.
+void report_finding(const ptx::Fault& finding, const Context& context) {
+  log(LogLevel::kError, "%s", explained(finding, context).c_str());
 }
 
 }  // namespace
@@ -217,8 +226,10 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
   const auto module = kernel.function->module.lock();
   if (!module) return;
   const auto start = std::chrono::steady_clock::now();
-  if (!state.config.skip_sass) {
-    state.launches.fetch_add(1, std::memory_order_relaxed);
+  const std::string& name = kernel.function->kernel().name;
+  if (state.config.skip_sass) {
+    state.summary.add_skipped(name);
+  } else {
     DeviceHeap::prepare(context);
     ptx::Launch launch;
     launch.instance = &module->instance;
@@ -236,18 +247,25 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
                                         static_cast<unsigned>(volume(kernel.block)),
                                         kernel.shared_bytes);
     launch.compute_capability = context.device.major * 10 + context.device.minor;
-    launch.print = print;
+    launch.print = [&context](std::string text) { context.output.print(std::move(text)); };
+    launch.complain = [&context](std::string text) { context.output.complain(std::move(text)); };
     launch.allocate = [&context](uint64_t size) { return DeviceHeap::allocate(context, size); };
     launch.image = find_image;
     launch.release = [&context](uint64_t address) { DeviceHeap::release(context, address); };
     launch.set_conditional = set_conditional;
+    launch.check_uninitialised = state.config.check_uninitialised;
+    launch.check_races = state.config.check_races;
+    launch.shadow = state.shadow.get();
+    launch.report = [&context](const ptx::Fault& finding) { report_finding(finding, context); };
     ptx::RunStatistics counts;
     const ptx::Fault fault = state.engine().run(launch, &counts);
+    state.launches.fetch_add(1, std::memory_order_relaxed);
     state.instructions.fetch_add(counts.instructions, std::memory_order_relaxed);
     state.lane_operations.fetch_add(counts.lane_operations, std::memory_order_relaxed);
-    if (fault) {
-      context.fail(error_of(fault.kind),
-                   "kernel " + kernel.function->kernel().name + ": " + fault.message);
+    if (fault) context.fail(error_of(fault.kind), explained(fault, context));
+    if (state.config.summary) {
+      state.summary.add(name, volume(kernel.grid), counts,
+                        std::chrono::steady_clock::now() - start);
     }
   }
   if (state.config.kernel_time_us != 0) {
@@ -289,7 +307,7 @@ CUresult launch(CUfunction handle, KernelOperation kernel, CUstream stream_handl
         kernel.block.x, kernel.block.y, kernel.block.z, kernel.shared_bytes);
     return result;
   }
-  if (driver().config.skip_sass) driver().skipped_launches.fetch_add(1, std::memory_order_relaxed);
+  stream->context->output.flush();
   return issue(stream, std::move(kernel));
 }
 

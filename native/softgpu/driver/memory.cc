@@ -40,6 +40,9 @@ bool Allocation::usable() const {
 
 void Allocations::publish(const Allocation& allocation) {
   const uint64_t bytes = std::max(allocation.size, allocation.extent);
+  Shadow* const shadow = driver().shadow.get();
+  const bool blank = allocation.kind == MemoryKind::kDevice || allocation.kind == MemoryKind::kPool;
+  if (shadow != nullptr && blank) shadow->add(allocation.begin, allocation.size);
   for (const auto& device : driver().devices) {
     const CUmemAccess_flags access = allocation.access(*device);
     if (access == CU_MEM_ACCESS_FLAGS_PROT_NONE) continue;
@@ -48,6 +51,7 @@ void Allocations::publish(const Allocation& allocation) {
 }
 
 void Allocations::withdraw(const Allocation& allocation) {
+  if (driver().shadow != nullptr) driver().shadow->remove(allocation.begin);
   for (const auto& device : driver().devices) {
     if (allocation.access(*device) == CU_MEM_ACCESS_FLAGS_PROT_NONE) continue;
     device->map.remove(allocation.begin);
@@ -68,6 +72,7 @@ std::optional<Allocation> Allocations::remove(uint64_t begin, uint64_t id) {
   if (found == ranges_.end() || (id != 0 && found->second.id != id)) return std::nullopt;
   const Allocation allocation = found->second;
   withdraw(allocation);
+  remember(allocation);
   ranges_.erase(found);
   return allocation;
 }
@@ -114,6 +119,24 @@ std::optional<Allocation> Allocations::find(uint64_t address) const {
   const Allocation& allocation = std::prev(after)->second;
   if (address >= allocation.begin + allocation.size) return std::nullopt;
   return allocation;
+}
+
+Neighbours Allocations::neighbours(uint64_t address) const {
+  const std::shared_lock lock(mutex_);
+  Neighbours near;
+  const auto after = ranges_.upper_bound(address);
+  if (after != ranges_.end()) near.above = after->second;
+  if (after != ranges_.begin()) near.below = std::prev(after)->second;
+  const auto freed = std::find_if(freed_.rbegin(), freed_.rend(), [&](const Allocation& one) {
+    return address >= one.begin && address - one.begin < one.size;
+  });
+  if (freed != freed_.rend()) near.freed = *freed;
+  return near;
+}
+
+void Allocations::remember(const Allocation& freed) {
+  if (freed_.size() == kMostFreed) freed_.pop_front();
+  freed_.push_back(freed);
 }
 
 bool Allocations::covers(uint64_t address, uint64_t size) const {

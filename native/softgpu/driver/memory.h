@@ -4,6 +4,7 @@
 #include <cuda.h>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -48,6 +49,13 @@ struct Allocation {
   }
 };
 
+// What lies around an address, for reports.
+struct Neighbours {
+  std::optional<Allocation> below;  // the last that begins at or before it
+  std::optional<Allocation> above;  // the first that begins after it
+  std::optional<Allocation> freed;  // the last one freed that held it
+};
+
 class Allocations {
  public:
   // Makes the range known to the API and accessible to kernels; returns its id. Replaces what
@@ -58,6 +66,7 @@ class Allocations {
   // Marks it as freed; nullopt when it was already, or none begins there.
   std::optional<Allocation> mark_freed(uint64_t begin);
   [[nodiscard]] std::optional<Allocation> find(uint64_t address) const;
+  [[nodiscard]] Neighbours neighbours(uint64_t address) const;
   // Whether [address, address + size) lies in known memory, possibly in several adjacent ranges.
   [[nodiscard]] bool covers(uint64_t address, uint64_t size) const;
   [[nodiscard]] bool overlaps(uint64_t address, uint64_t size) const;
@@ -78,8 +87,11 @@ class Allocations {
   void change_grants(Allocation& allocation, std::shared_ptr<const Grants> grants);
   void publish(const Allocation& allocation);
   void withdraw(const Allocation& allocation);
+  void remember(const Allocation& freed);
 
-  mutable std::shared_mutex mutex_;  // guards ranges_ and serial_
+  static constexpr size_t kMostFreed = 4096;
+  mutable std::shared_mutex mutex_;  // guards all below
+  std::deque<Allocation> freed_;     // the newest at the end
   std::map<uint64_t, Allocation> ranges_;
   uint64_t serial_ = 0;
 };
@@ -92,6 +104,7 @@ void Allocations::remove_of(uint64_t context, F release) {
     for (auto at = ranges_.begin(); at != ranges_.end();) {
       if (at->second.context == context) {
         withdraw(at->second);
+        remember(at->second);
         removed.insert(*at);
         at = ranges_.erase(at);
       } else {

@@ -130,6 +130,7 @@ CUresult load(CUmodule* out, const void* image, unsigned count, CUjit_option* op
   if (out == nullptr || image == nullptr) return CUDA_ERROR_INVALID_VALUE;
   if (const CUresult result = check_unsafe_call()) return result;
   JitLog log(count, options, values);
+  current->output.flush();
   std::shared_ptr<Code> code;
   std::string error;
   if (const CUresult result = load_code(image, code, error)) {

@@ -18,18 +18,26 @@ namespace {
 constexpr size_t kInlineBytes = size_t{256} << 10;
 constexpr auto kPoll = std::chrono::microseconds(20);
 
+// Device memory that is written here counts as written for the check of kernels' reads.
+void note_row(uint64_t destination, uint64_t source, size_t bytes) {
+  if (Shadow* shadow = driver().shadow.get()) shadow->copy(destination, source, bytes);
+}
+
 void do_copy(const CopyOperation& copy) {
   const auto* source =
       copy.staged ? copy.staged->data() : reinterpret_cast<const std::byte*>(copy.source);
   auto* destination = reinterpret_cast<std::byte*>(copy.destination);
   if (copy.height == 1 && copy.depth == 1) {
     std::memmove(destination, source, copy.width);
+    note_row(copy.destination, reinterpret_cast<uint64_t>(source), copy.width);
     return;
   }
   for (size_t z = 0; z < copy.depth; ++z) {
     for (size_t y = 0; y < copy.height; ++y) {
-      std::memmove(destination + z * copy.destination_slice + y * copy.destination_pitch,
-                   source + z * copy.source_slice + y * copy.source_pitch, copy.width);
+      std::byte* const to = destination + z * copy.destination_slice + y * copy.destination_pitch;
+      const std::byte* const from = source + z * copy.source_slice + y * copy.source_pitch;
+      std::memmove(to, from, copy.width);
+      note_row(reinterpret_cast<uint64_t>(to), reinterpret_cast<uint64_t>(from), copy.width);
     }
   }
 }
@@ -37,6 +45,7 @@ void do_copy(const CopyOperation& copy) {
 void do_fill(const CUDA_MEMSET_NODE_PARAMS& node) {
   auto* row = reinterpret_cast<std::byte*>(node.dst);
   for (size_t y = 0; y < node.height; ++y, row += node.pitch) {
+    note_row(reinterpret_cast<uint64_t>(row), 0, node.width * node.elementSize);
     switch (node.elementSize) {
       case 1:
         std::memset(row, static_cast<int>(node.value & 0xff), node.width);
@@ -71,6 +80,7 @@ bool satisfied(uint64_t address, uint64_t wanted, unsigned flags) {
 }
 
 void do_value(const CUstreamBatchMemOpParams& step, const Context& context) {
+  note_row(step.writeValue.address, 0, 8);
   switch (step.operation) {
     case CU_STREAM_MEM_OP_WAIT_VALUE_32:
       while (context.fault == CUDA_SUCCESS &&
@@ -106,7 +116,10 @@ struct Performer {
   void operator()(const KernelOperation& kernel) const { run_kernel(kernel, context); }
   void operator()(const CopyOperation& copy) const { do_copy(copy); }
   void operator()(const FillOperation& fill) const { do_fill(fill.node); }
-  void operator()(const HostOperation& host) const { host.function(host.user); }
+  void operator()(const HostOperation& host) const {
+    context.output.flush();
+    host.function(host.user);
+  }
   void operator()(const RecordOperation& record) const {
     if (record.completion) record.completion->complete();
   }
@@ -172,7 +185,7 @@ CUresult issue_at(const std::shared_ptr<Stream>& stream, Operation operation, Pl
     if (stream->capture) return capture_operation(*stream, std::move(operation));
   }
   Context& context = *stream->context;
-  if (context.fault != CUDA_SUCCESS) return context.fault;
+  if (const CUresult failed = context.state()) return failed;
   const bool always = std::holds_alternative<ChildOperation>(operation);
   const Fence done = submit(
       stream,

@@ -198,6 +198,7 @@ CUresult check_value_step(const CUstreamBatchMemOpParams& step) {
 
 CUresult finish(const Fence& fence, Context& context) {
   fence.wait();
+  context.output.flush();
   return context.fault;
 }
 
@@ -299,7 +300,7 @@ CUresult cuStreamQuery(CUstream handle) {
     }
   }
   if (!stream->idle()) return CUDA_ERROR_NOT_READY;
-  return stream->context->fault;
+  return stream->context->state();
 }
 
 CUresult cuStreamGetFlags(CUstream handle, unsigned* flags) {
@@ -380,7 +381,11 @@ CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback function, void* u
   if (capturing(*stream)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
   // Called with the error if the context failed before.
   submit(
-      stream, [=, context = stream->context] { function(handle, context->fault, user); },
+      stream,
+      [=, context = stream->context] {
+        context->output.flush();
+        function(handle, context->fault, user);
+      },
       Place::kStream, true);
   return CUDA_SUCCESS;
 }

@@ -37,6 +37,12 @@ CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle) { return CUDA_ERROR_NOT_
 }  // namespace api
 }  // namespace vgpu::softgpu
 
+// For the executor: which part of a fat binary the client should send.
+extern "C" __attribute__((visibility("default"))) const char* vgpu_softgpu_images() {
+  using namespace vgpu::softgpu;
+  return initialised() && driver().config.skip_sass ? "any-elf" : "ptx";
+}
+
 // The mark by which a program can tell this library from NVIDIA's.
 extern "C" __attribute__((visibility("default"))) const char* vgpu_softgpu_version() {
   return "1.0";

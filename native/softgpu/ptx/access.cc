@@ -75,13 +75,26 @@ uint64_t host_pointer(Warp& w, const Instr* in, Space space, int lane, uint64_t 
   for (int attempt = 0; attempt < 2; ++attempt) {
     const Range* range = find_range(*w.thread->snapshot, address, bytes);
     if (range != nullptr && (range->writable || !write)) {
-      cached = {range->begin, range->end - range->begin - 1, range->writable};
+      if (w.run->watch == nullptr) {
+        cached = {range->begin, range->end - range->begin - 1, range->writable};
+      }
       return address;
     }
     // Memory may have been added since this thread looked last (device malloc, another stream).
     w.thread->refresh(*w.run->launch->memory);
   }
   return 0;
+}
+
+// Tells the optional checks of a valid access.
+void watch(Warp& w, const Instr* in, Space space, int lane, uint64_t address, uint32_t bytes,
+           bool write) {
+  const uint64_t window = address & kWindowMask;
+  if (space == Space::kShared || (space == Space::kGeneric && window == kSharedWindow)) {
+    w.run->watch->shared(w, in, lane, address & ~kWindowMask, bytes, write);
+  } else if (window == 0 && (space == Space::kGlobal || space == Space::kGeneric)) {
+    w.run->watch->global(w, in, lane, address, bytes, write);
+  }
 }
 
 }  // namespace
@@ -91,11 +104,27 @@ uint64_t checked_address(Warp& w, const Instr* in, Space space, int lane, uint64
   const bool aligned = (address & (bytes - 1)) == 0;
   if (aligned) {
     const uint64_t place = host_pointer(w, in, space, lane, address, bytes, write);
+    if (place != 0 && w.run->watch != nullptr) watch(w, in, space, lane, address, bytes, write);
     if (place != 0) return place;
   }
-  w.fault(in, aligned ? FaultKind::kIllegalAddress : FaultKind::kMisalignedAddress, lane,
-          std::string(aligned ? "invalid " : "misaligned ") + (write ? "write" : "read") + " of " +
-              std::to_string(bytes) + " bytes at " + name_of(space) + " address " + hex(address));
+  Fault why{aligned ? FaultKind::kIllegalAddress : FaultKind::kMisalignedAddress,
+            std::string(aligned ? "invalid " : "misaligned ") + (write ? "write" : "read") +
+                " of " + std::to_string(bytes) + " bytes at " + name_of(space) + " address " +
+                hex(address)};
+  const uint64_t window = address & kWindowMask;
+  if (!aligned) {
+    why.message += ", which is no multiple of " + std::to_string(bytes);
+  } else if (space == Space::kShared || window == kSharedWindow) {
+    why.message +=
+        " (the block has " + std::to_string(w.run->shared_bytes) + " bytes of shared memory)";
+  } else if (space == Space::kLocal || window == kLocalWindow) {
+    why.message += " (a thread has " + std::to_string(w.local_stride) + " bytes of local memory)";
+  } else if (window == 0 && space != Space::kParam) {
+    why.address = address;
+    why.bytes = bytes;
+    why.write = write;
+  }
+  w.fault(in, lane, std::move(why));
   return 0;
 }
 
@@ -119,17 +148,21 @@ bool resolve_slowly(Warp& w, const Instr* in, Space space, uint64_t* at, uint32_
   return true;
 }
 
-const Instr* Warp::fault(const Instr* in, FaultKind kind, int lane, const std::string& what) {
+std::string place_of(const ModuleText& module, const Code& code, size_t instruction) {
+  const std::string_view text = module.text_of(*code.function);
+  std::string place = "PTX line " + std::to_string(line_of(text, code.positions[instruction]));
+  if (const Loc& loc = code.locs[instruction]; loc.line != 0) {
+    place += " (" + source_file(text, loc.file) + ":" + std::to_string(loc.line) + ")";
+  }
+  return place;
+}
+
+std::string Warp::at_place(const Instr* in, int lane, const std::string& what) const {
   const Code& code = *frame->code;
   std::string message = std::string(run->code->function->signature.name) + ": " + what;
   const auto at = static_cast<size_t>(in - code.instrs.data());
   if (at < code.positions.size()) {
-    const size_t line = line_of(run->module->text_of(*code.function), code.positions[at]);
-    message += ", PTX line " + std::to_string(line);
-    if (code.locs[at].line != 0) {
-      message += " (source file " + std::to_string(code.locs[at].file) + ", line " +
-                 std::to_string(code.locs[at].line) + ")";
-    }
+    message += ", " + place_of(*run->module, code, at);
     if (code.function != run->code->function) {
       message += " in " + std::string(code.function->signature.name);
     }
@@ -140,7 +173,16 @@ const Instr* Warp::fault(const Instr* in, FaultKind kind, int lane, const std::s
   std::snprintf(place, sizeof(place), ", block (%u,%u,%u), thread (%u,%u,%u)", block->index[0],
                 block->index[1], block->index[2], thread % size.x, thread / size.x % size.y,
                 thread / size.x / size.y);
-  run->fail(kind, message + place);
+  return message + place;
+}
+
+const Instr* Warp::fault(const Instr* in, FaultKind kind, int lane, const std::string& what) {
+  return fault(in, lane, {kind, what});
+}
+
+const Instr* Warp::fault(const Instr* in, int lane, Fault why) {
+  why.message = at_place(in, lane, why.message);
+  run->fail(std::move(why));
   stop = Stop::kFault;
   return nullptr;
 }

@@ -6,12 +6,9 @@
 
 namespace vgpu::softgpu::ptx {
 
-void Run::fail(FaultKind kind, std::string message) {
+void Run::fail(Fault why) {
   const std::lock_guard lock(mutex);
-  if (fault.kind == FaultKind::kNone) {
-    fault.kind = kind;
-    fault.message = std::move(message);
-  }
+  if (fault.kind == FaultKind::kNone) fault = std::move(why);
   stopped.store(true, std::memory_order_relaxed);
 }
 
@@ -20,6 +17,7 @@ BlockState::BlockState(Run& owner) : run(&owner) {
   const auto address = reinterpret_cast<uintptr_t>(shared_storage.get());
   shared = shared_storage.get() + ((1024 - address % 1024) % 1024);
   for (uint32_t i = 0; i < run->warps; ++i) warps.push_back(std::make_unique<Warp>());
+  if (run->watch != nullptr) watch = std::make_unique<SharedWatch>(run->shared_bytes);
 }
 
 void BlockState::start(uint64_t block_number) {
@@ -29,6 +27,7 @@ void BlockState::start(uint64_t block_number) {
   index[1] = static_cast<uint32_t>(number / grid.x % grid.y);
   index[2] = static_cast<uint32_t>(number / grid.x / grid.y);
   for (Barrier& barrier : barriers) barrier = Barrier{};
+  if (watch != nullptr) watch->restart();
   for (uint32_t i = 0; i < run->warps; ++i) {
     const uint32_t lanes = std::min(run->threads - i * kLanes, uint32_t{kLanes});
     warps[i]->start(*this, i, lanes == kLanes ? ~0u : (1u << lanes) - 1);
@@ -49,6 +48,7 @@ bool BlockState::check_barrier(uint32_t id) {
   const bool complete = barrier.count == 0 ? everyone : threads >= barrier.count;
   if (!complete) return false;
   for (const auto& warp : warps) warp->release_barrier(id);
+  if (watch != nullptr) ++watch->epoch;
   barrier = Barrier{};
   return true;
 }
@@ -84,9 +84,9 @@ BlockState::State BlockState::step(ThreadState& thread) {
     if (done) return State::kDone;
     if (yielded) return State::kYielded;
     if (moved) continue;
-    run->fail(FaultKind::kTrap, std::string(run->code->function->signature.name) +
-                                    ": a barrier in block " + std::to_string(number) +
-                                    " can never be complete");
+    run->fail({FaultKind::kTrap, std::string(run->code->function->signature.name) +
+                                     ": a barrier in block " + std::to_string(number) +
+                                     " can never be complete"});
     return State::kFaulted;
   }
 }

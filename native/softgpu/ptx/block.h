@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "softgpu/ptx/warp.h"
+#include "softgpu/ptx/watch.h"
 
 namespace vgpu::softgpu::ptx {
 
@@ -22,6 +23,8 @@ struct Run {
   std::deque<std::vector<std::byte>> patched;
   std::vector<std::byte> parameters;
   uint32_t static_shared = 0, dynamic_shared_base = 0, shared_bytes = 0;
+  uint32_t quick_shared_bytes = 0;  // what is checked quickly: all, or nothing when watched
+  std::unique_ptr<Watch> watch;     // null: no optional checks
   uint32_t threads = 0, warps = 0;
   uint32_t local_stride = 0;
   uint64_t blocks = 0;
@@ -38,7 +41,7 @@ struct Run {
   uint64_t resident = 0, done = 0;
   RunStatistics statistics;
 
-  void fail(FaultKind kind, std::string message);
+  void fail(Fault why);
 };
 
 struct Barrier {
@@ -58,6 +61,7 @@ struct BlockState {
   std::byte* shared = nullptr;
   std::vector<std::unique_ptr<Warp>> warps;
   Barrier barriers[kBarriers];
+  std::unique_ptr<SharedWatch> watch;
 
   enum class State : uint8_t { kDone, kYielded, kFaulted };
   explicit BlockState(Run& owner);

@@ -64,7 +64,7 @@ const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
       case Builtin::kPrintf: {
         std::string text;
         const int count = format_printf(w, lane, first, argument(w, info, 1, lane), text);
-        if (w.run->launch->print) w.run->launch->print(text);
+        if (w.run->launch->print) w.run->launch->print(std::move(text));
         set_result(w, info, lane, static_cast<uint64_t>(static_cast<int64_t>(count)));
         break;
       }
@@ -77,11 +77,10 @@ const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
         if (first != 0 && w.run->launch->release) w.run->launch->release(first);
         break;
       case Builtin::kAssertFail: {
-        const std::string text =
-            format_assertion(w, lane, first, argument(w, info, 1, lane), argument(w, info, 2, lane),
-                             argument(w, info, 3, lane));
-        if (w.run->launch->print) w.run->launch->print(text);
-        return w.fault(in, FaultKind::kAssert, lane, "assertion failed");
+        std::string text = format_assertion(w, lane, first, argument(w, info, 1, lane),
+                                            argument(w, info, 2, lane), argument(w, info, 3, lane));
+        if (w.run->launch->complain) w.run->launch->complain(std::move(text));
+        break;
       }
       case Builtin::kSetConditional: {
         const auto& set = w.run->launch->set_conditional;
@@ -96,7 +95,8 @@ const Instr* call_builtin(Warp& w, const Instr* in, const CallInfo& info) {
         break;
     }
   }
-  return in + 1;
+  if (builtin != Builtin::kAssertFail) return in + 1;
+  return w.fault(in, FaultKind::kAssert, __builtin_ctz(w.mask), "assertion failed");
 }
 
 }  // namespace

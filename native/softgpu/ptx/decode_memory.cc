@@ -195,6 +195,7 @@ bool Decoder::decode_atomic() {
   };
   for (uint32_t k = 0; k < count; ++k) {
     Instr in;
+    in.mods = kAccessAtomic;
     if (!result_wanted || ignore_result) in.mods |= kNoResult;
     const uint32_t kept = in.mods;
     if (!address(in, operand(first))) return false;

@@ -92,6 +92,8 @@ bool set_up(Run& run, const Launch& launch, Fault& fault) {
   const uint32_t align = run.module->dynamic_shared_align();
   run.dynamic_shared_base = (run.static_shared + align - 1) / align * align;
   run.shared_bytes = run.dynamic_shared_base + launch.dynamic_shared_bytes;
+  if (launch.check_uninitialised || launch.check_races) run.watch = std::make_unique<Watch>(launch);
+  run.quick_shared_bytes = run.watch == nullptr ? run.shared_bytes : 0;
   run.threads = launch.block.x * launch.block.y * launch.block.z;
   run.warps = (run.threads + kLanes - 1) / kLanes;
   run.blocks = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "softgpu/memory_map.h"
+#include "softgpu/shadow.h"
 #include "softgpu/texel_image.h"
 
 namespace vgpu::softgpu::ptx {
@@ -97,6 +98,9 @@ enum class FaultKind : uint8_t {
 struct Fault {
   FaultKind kind = FaultKind::kNone;
   std::string message;  // kernel, source line if .loc is there, block, thread, address
+  // Of a global access: the driver knows what is near.
+  uint64_t address = 0, bytes = 0;
+  bool write = false;
   explicit operator bool() const { return kind != FaultKind::kNone; }
 };
 
@@ -112,13 +116,18 @@ struct Launch {
   bool cooperative = false;  // grid-wide barriers are allowed: all blocks make progress together
   uint32_t sm_count = 4;
   int compute_capability = 130;
-  std::function<void(std::string_view)> print;      // device printf, already formatted
+  std::function<void(std::string)> print;           // device printf, already formatted
+  std::function<void(std::string)> complain;        // the text of a failed assertion
   std::function<uint64_t(uint64_t size)> allocate;  // device malloc; 0 when the heap is full
   std::function<void(uint64_t address)> release;    // device free
   // cudaGraphSetConditional; false when the handle means nothing
   std::function<bool(uint64_t handle, uint32_t value)> set_conditional;
   // What a texture or surface handle names; null when nothing.
   std::function<std::shared_ptr<const TexelImage>(uint64_t handle)> image;
+  // Optional checks; findings go to `report`, once per place, and harm nothing.
+  bool check_uninitialised = false, check_races = false;
+  Shadow* shadow = nullptr;  // of the device's memory, for the first
+  std::function<void(const Fault& finding)> report;
 };
 
 struct RunStatistics {

@@ -4,9 +4,11 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "softgpu/ptx/engine.h"
@@ -68,6 +70,8 @@ class ModuleText : public Module {
   const Code* decode(Function* function, std::string& log);
   // All decoded functions so far, by Code::index.
   [[nodiscard]] std::vector<const Code*> decoded();
+  // Whether the optional checks have not reported these two places yet.
+  bool first_finding(const Instr* one, const Instr* other);
   [[nodiscard]] uint32_t dynamic_shared_align() const { return dynamic_shared_align_; }
 
  private:
@@ -85,13 +89,17 @@ class ModuleText : public Module {
   std::vector<SharedVariable> shared_;
   std::unordered_map<std::string_view, size_t> global_functions_, global_variables_;
   uint32_t dynamic_shared_align_ = 16;
-  std::mutex mutex_;  // guards decoding and codes_
+  std::mutex mutex_;  // guards decoding, codes_ and findings_
+  std::set<std::pair<const Instr*, const Instr*>> findings_;
   std::vector<const Code*> codes_;
   std::unordered_set<const Function*> prepared_;
 };
 
 // Decodes one body (decode.cc).
 std::unique_ptr<Code> decode_function(ModuleText& module, Function& function, std::string& log);
+
+// "PTX line 5 (file.cu:7)" of an instruction (access.cc).
+std::string place_of(const ModuleText& module, const Code& code, size_t instruction);
 
 // What the driver provides to device code under reserved names.
 enum class Builtin : int8_t { kNone = -1, kPrintf, kMalloc, kFree, kAssertFail, kSetConditional };

@@ -241,6 +241,11 @@ const Code* ModuleText::decode_locked(Function* function, std::string& log) {
   return function->code.get();
 }
 
+bool ModuleText::first_finding(const Instr* one, const Instr* other) {
+  const std::lock_guard lock(mutex_);
+  return findings_.insert({one, other}).second;
+}
+
 std::vector<const Code*> ModuleText::decoded() {
   const std::lock_guard lock(mutex_);
   return codes_;

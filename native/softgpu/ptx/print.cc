@@ -1,5 +1,6 @@
 #include "softgpu/ptx/print.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -9,6 +10,8 @@ namespace vgpu::softgpu::ptx {
 namespace {
 
 constexpr size_t kMostText = 64 << 10;  // a runaway string ends
+constexpr size_t kMostDigits = 4;       // of a width or a precision
+constexpr int kMostArguments = 32;      // CUDA C++ Programming Guide, "Formatted Output"
 
 // Bytes at a generic address of one lane; false when they are not there.
 bool read(Warp& w, int lane, uint64_t address, void* to, uint32_t bytes) {
@@ -83,53 +86,104 @@ class Arguments {
   int count_ = 0;
 };
 
+// One conversion: %[flags][width][.precision][size]type. Everything else is printed as it stands.
+struct Spec {
+  size_t length = 1;    // in the text, with its %
+  std::string printed;  // for the host's printf, up to size and type; '*' replaced when printed
+  unsigned stars = 0;
+  unsigned halves = 0;  // h, hh
+  bool wide = false;    // l, ll and their kin: 64 bits
+  char conversion = 0;  // 0: none that CUDA knows
+
+  [[nodiscard]] int arguments() const { return static_cast<int>(stars) + 1; }
+};
+
+Spec read_spec(const std::string& text, size_t percent) {
+  Spec spec;
+  size_t at = percent + 1;
+  for (; at < text.size(); ++at) {
+    const char c = text[at];
+    if (std::strchr("-+ #0123456789.*", c) != nullptr) {
+      spec.printed += c;
+      spec.stars += c == '*';
+    } else if (c == 'h') {
+      ++spec.halves;
+    } else if (std::strchr("lzjt", c) != nullptr) {
+      spec.wide = true;
+    } else if (c != 'L') {
+      break;
+    }
+  }
+  if (at < text.size() && std::strchr("cdiouxXpeEfFgGaAs%", text[at]) != nullptr) {
+    spec.conversion = text[at++];
+  }
+  spec.length = at - percent;
+  return spec;
+}
+
+// With its %. Digits that ask for more than anybody reads would only cost memory.
+std::string bounded(const std::string& flags) {
+  std::string result = "%";
+  for (size_t at = 0; at < flags.size();) {
+    const size_t digits = std::min(flags.find_first_not_of("0123456789", at), flags.size());
+    if (digits - at > kMostDigits) {
+      result += std::to_string(kMostText);
+    } else {
+      result.append(flags, at, digits - at);
+    }
+    if (digits < flags.size()) result += flags[digits];
+    at = digits + 1;
+  }
+  return result;
+}
+
+void print_spec(Warp& w, int lane, const Spec& spec, Arguments& next, std::string& out) {
+  std::string format;
+  for (const char c : spec.printed) {
+    if (c == '*') {
+      format += std::to_string(next.next<int32_t>());
+    } else {
+      format += c;
+    }
+  }
+  format = bounded(format);
+  const char c = spec.conversion;
+  if (std::strchr("di", c) != nullptr) {
+    if (spec.wide) return print_one(format + "ll" + c, next.next<long long>(), out);
+    print_one(format + std::string(spec.halves, 'h') + c, next.next<int32_t>(), out);
+  } else if (std::strchr("uoxX", c) != nullptr) {
+    if (spec.wide) return print_one(format + "ll" + c, next.next<unsigned long long>(), out);
+    print_one(format + std::string(spec.halves, 'h') + c, next.next<uint32_t>(), out);
+  } else if (c == 'c') {
+    print_one(format + c, next.next<int32_t>(), out);
+  } else if (c == 's') {
+    const auto address = next.next<uint64_t>();
+    print_one(format + c, address == 0 ? "(null)" : read_text(w, lane, address).c_str(), out);
+  } else if (c == 'p') {
+    print_one(format + c, reinterpret_cast<void*>(next.next<uint64_t>()), out);
+  } else {
+    print_one(format + c, next.next<double>(), out);
+  }
+}
+
 }  // namespace
 
 int format_printf(Warp& w, int lane, uint64_t format, uint64_t arguments, std::string& out) {
+  if (format == 0) return -1;
   const std::string text = read_text(w, lane, format);
   Arguments next(w, lane, arguments);
-  for (size_t at = 0; at < text.size(); ++at) {
-    if (text[at] != '%') {
-      out += text[at];
-      continue;
-    }
-    std::string spec = "%";
-    bool wide = false;
-    for (++at; at < text.size(); ++at) {
-      const char c = text[at];
-      if (c == '*') {
-        spec += std::to_string(next.next<int32_t>());
-      } else if (std::strchr("-+ #0123456789.", c) != nullptr) {
-        spec += c;
-      } else if (c == 'l' || c == 'z' || c == 'j' || c == 't') {
-        wide = true;
-      } else if (c != 'h' && c != 'L') {
-        break;
-      }
-    }
-    if (at >= text.size()) break;
-    const char c = text[at];
-    if (c == '%') {
+  for (size_t at = 0; at < text.size();) {
+    const size_t percent = std::min(text.find('%', at), text.size());
+    out.append(text, at, percent - at);
+    if (percent == text.size()) break;
+    const Spec spec = read_spec(text, percent);
+    at = percent + spec.length;
+    if (spec.conversion == '%') {
       out += '%';
-    } else if (std::strchr("di", c) != nullptr) {
-      spec += wide ? std::string("ll") + c : std::string(1, c);
-      wide ? print_one(spec, next.next<long long>(), out)
-           : print_one(spec, next.next<int32_t>(), out);
-    } else if (std::strchr("uoxX", c) != nullptr) {
-      spec += wide ? std::string("ll") + c : std::string(1, c);
-      wide ? print_one(spec, next.next<unsigned long long>(), out)
-           : print_one(spec, next.next<uint32_t>(), out);
-    } else if (c == 'c') {
-      print_one(spec + c, next.next<int32_t>(), out);
-    } else if (std::strchr("fFeEgGaA", c) != nullptr) {
-      print_one(spec + c, next.next<double>(), out);
-    } else if (c == 's') {
-      const auto address = next.next<uint64_t>();
-      print_one(spec + c, address == 0 ? "(null)" : read_text(w, lane, address).c_str(), out);
-    } else if (c == 'p') {
-      print_one(spec + "#llx", next.next<unsigned long long>(), out);
+    } else if (spec.conversion == 0 || next.count() + spec.arguments() > kMostArguments) {
+      out.append(text, percent, spec.length);
     } else {
-      out += spec + c;
+      print_spec(w, lane, spec, next, out);
     }
   }
   return next.count();

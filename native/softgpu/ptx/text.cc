@@ -103,6 +103,19 @@ size_t line_of(std::string_view text, size_t position) {
   return 1 + static_cast<size_t>(std::count(text.begin(), end, '\n'));
 }
 
+std::string source_file(std::string_view text, uint64_t index) {
+  constexpr std::string_view kDirective = ".file";
+  for (size_t at = 0; (at = text.find(kDirective, at)) != std::string_view::npos;) {
+    at += kDirective.size();
+    Lexer lexer(text, at);
+    const Token number = lexer.take();
+    if (number.kind != TokenKind::kNumber || parse_literal(number.text).bits != index) continue;
+    const Token name = lexer.take();
+    if (name.kind == TokenKind::kString) return std::string(name.text);
+  }
+  return "file " + std::to_string(index);
+}
+
 size_t closing_brace(std::string_view text, size_t open) {
   int depth = 0;
   for (size_t at = open; at < text.size(); ++at) {

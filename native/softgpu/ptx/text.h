@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace vgpu::softgpu::ptx {
@@ -65,6 +66,9 @@ class Lexer {
 
 // Line number of a byte position, from 1; counted when a message needs it.
 size_t line_of(std::string_view text, size_t position);
+
+// The name that a `.file` directive gives to an index, or "file N".
+std::string source_file(std::string_view text, uint64_t index);
 
 // Position of the brace that closes the one at `open`, or npos. Comments and strings are skipped.
 size_t closing_brace(std::string_view text, size_t open);

@@ -108,6 +108,9 @@ struct Warp {
   void set_mask(uint32_t lanes_now);
   void account(const Instr* next);  // counts what ran since the last call
   const Instr* fault(const Instr* in, FaultKind kind, int lane, const std::string& what);
+  const Instr* fault(const Instr* in, int lane, Fault why);  // of what it says the place
+  // "kernel: what, PTX line 5 (file.cu:7), block (0,0,0), thread (1,0,0)"
+  [[nodiscard]] std::string at_place(const Instr* in, int lane, const std::string& what) const;
 
   // Control flow (control.cc).
   const Instr* jump(const Instr* from, const Instr* target);

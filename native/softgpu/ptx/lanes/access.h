@@ -49,7 +49,7 @@ VGPU_INLINE bool resolve_at(Warp& w, const Instr* in, uint32_t base_row, int64_t
   }
   if constexpr (space == Space::kShared) {
     const Run& run = *w.run;
-    if (run.shared_bytes < bytes || !inside(out.at, 0, run.shared_bytes - 1, bytes)) {
+    if (run.quick_shared_bytes < bytes || !inside(out.at, 0, run.quick_shared_bytes - 1, bytes)) {
       if (!resolve_slowly(w, in, space, out.at, bytes, write)) return false;
     } else {
       const auto base = reinterpret_cast<uint64_t>(w.block->shared);
