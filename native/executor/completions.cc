@@ -114,6 +114,8 @@ void Completions::pass(Track& track, CUresult result) {
   const uint64_t context = track.context->id;
   const uint64_t stream = track.stream;
   if (mark.done) {
+    // A driver prints what device code printed when somebody waits, not when somebody asks.
+    if (mark.event != nullptr) driver_.cuEventSynchronize(mark.event);
     --track.wanted;
     --wanted_;
     mark.done(result);

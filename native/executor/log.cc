@@ -10,6 +10,8 @@
 namespace vgpu::executor {
 namespace {
 
+int log_descriptor = STDERR_FILENO;
+
 LogLevel threshold() {
   static const LogLevel level = [] {
     const char* text = std::getenv("VGPU_LOG");
@@ -23,6 +25,8 @@ LogLevel threshold() {
 }
 
 }  // namespace
+
+void set_log_descriptor(int descriptor) { log_descriptor = descriptor; }
 
 bool log_enabled(LogLevel level) { return level >= threshold(); }
 
@@ -38,7 +42,7 @@ void log(LogLevel level, const char* format, ...) {
   if (at > static_cast<int>(sizeof(line)) - 2) at = sizeof(line) - 2;
   line[at++] = '\n';
   // One write, so that lines of several executors on one pipe do not mix.
-  [[maybe_unused]] const auto written = write(STDERR_FILENO, line, static_cast<size_t>(at));
+  [[maybe_unused]] const auto written = write(log_descriptor, line, static_cast<size_t>(at));
 }
 
 }  // namespace vgpu::executor

@@ -6,6 +6,8 @@ namespace vgpu::executor {
 
 enum class LogLevel : int { kDebug = 0, kInfo, kWarning, kError };
 
+// Where the lines go instead of standard error.
+void set_log_descriptor(int descriptor);
 bool log_enabled(LogLevel level);
 [[gnu::format(printf, 2, 3)]] void log(LogLevel level, const char* format, ...);
 

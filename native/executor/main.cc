@@ -20,6 +20,7 @@
 #include "executor/control.h"
 #include "executor/describe.h"
 #include "executor/log.h"
+#include "executor/output.h"
 #include "executor/server.h"
 #include "transport/endpoints.h"
 
@@ -166,7 +167,9 @@ bool read_binding(const wire::Value& message, const Driver& driver, Binding& bin
 class Process {
  public:
   explicit Process(Arguments arguments)
-      : arguments_(std::move(arguments)), control_(arguments_.control_fd) {}
+      : arguments_(std::move(arguments)),
+        control_(arguments_.control_fd),
+        output_(CaughtOutput::begin()) {}
 
   int run() {
     std::string error;
@@ -175,6 +178,7 @@ class Process {
       message.set("code", "executor");
       message.set("message", error);
       control_.send("error", std::move(message));
+      if (output_ != nullptr) output_->end();
       return fail(error);
     }
     wire::Value ready = describe(*driver_);
@@ -231,7 +235,7 @@ class Process {
     ServerEvents events;
     events.began = [this] { control_.send("began", {}); };
     events.report = [this](const Statistics& statistics) { report(statistics); };
-    SessionOptions options{driver_.get(), binding.devices, ledger_};
+    SessionOptions options{driver_.get(), binding.devices, ledger_, output_};
     server_ = new Server(options, listener->channel(), binding.link, std::move(events));
     if (warmed_) take_warm_context(binding);
     std::thread([this] { watch(); }).detach();
@@ -278,6 +282,7 @@ class Process {
   // The driver's own clean-up runs after a regular end, when no thread of ours is inside it.
   [[noreturn]] void leave() {
     end_anyway_in(std::chrono::seconds(5));
+    if (output_ != nullptr) output_->end();
     std::fflush(nullptr);
     if (server_ != nullptr && (!server_->clean() || !server_->session().waiters().drain(1000))) {
       _exit(0);
@@ -287,6 +292,7 @@ class Process {
 
   const Arguments arguments_;
   Control control_;
+  CaughtOutput* const output_;  // null: there are no memory files
   std::unique_ptr<Driver> driver_;
   std::shared_ptr<Ledger> ledger_;
   Server* server_ = nullptr;  // dies with the process: threads may still use it

@@ -73,6 +73,7 @@ void Server::run() {
     const auto now = std::chrono::steady_clock::now();
     if (now - last_report < kReportEvery) continue;
     last_report = now;
+    session_.send_output();  // a client that never waits
     if (events_.report) events_.report(session_.statistics());
   }
   if (events_.report) events_.report(session_.statistics());

@@ -37,6 +37,7 @@ std::vector<CUdevice> driver_devices(const SessionOptions& options) {
 
 Session::Session(const SessionOptions& options)
     : driver_(*options.driver),
+      output_(options.output),
       contexts_(driver_.table(), driver_devices(options)),
       allocations_(options.ledger),
       completions_(driver_.table(), waiters_, inbox_),
@@ -167,7 +168,18 @@ void Session::reply(const Command& command, CUresult result, std::span<const std
   header.late_call = std::exchange(late_call_, 0);
   header.bulk_through = bulk_sent_;
   statistics_.bytes_out += payload.size();
+  send_output();
   link_->reply(header, payload);
+}
+
+void Session::send_output() {
+  if (output_ == nullptr || link_ == nullptr) return;
+  std::string text;
+  for (const int stream : {1, 2}) {
+    while (output_->take(stream, wire::kMaxOutput, text)) {
+      if (!link_->output(static_cast<uint32_t>(stream), text)) output_->put_back(stream, text);
+    }
+  }
 }
 
 namespace {

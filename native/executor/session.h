@@ -35,6 +35,7 @@
 #include "executor/ledger.h"
 #include "executor/link_states.h"
 #include "executor/mapped_memory.h"
+#include "executor/output.h"
 #include "executor/scheduler.h"
 #include "executor/staging.h"
 #include "executor/waiters.h"
@@ -62,6 +63,7 @@ struct SessionOptions {
   const Driver* driver = nullptr;
   std::vector<int> devices;        // driver ordinals, in the order that the client sees
   std::shared_ptr<Ledger> ledger;  // may be null: no quota
+  CaughtOutput* output = nullptr;  // null: the driver prints to the client's own streams
 };
 
 class Session {
@@ -169,8 +171,11 @@ class Session {
   uint64_t resolve_kind(wire::HandleKind kind, uint64_t id);
   bool bind_kind(wire::HandleKind kind, uint64_t id, uint64_t handle);
   uint64_t default_pool(uint64_t id);
+  // What the device printed so far goes to the client.
+  void send_output();
 
   const Driver& driver_;
+  CaughtOutput* const output_;
   Contexts contexts_;
   HandleTable handles_;
   Allocations allocations_;

@@ -5,11 +5,15 @@
 #include "image/elf_sections.h"
 #include "image/format.h"
 #include "image/image.h"
+#include "image/readable.h"
 
 namespace vgpu::image {
 namespace {
 
 constexpr uint64_t kUnbounded = UINT64_MAX;
+constexpr uint64_t kPage = 4096;
+// No driver loads more from a pointer.
+constexpr uint64_t kMaxImage = uint64_t{4} << 30;
 // More than any driver links; stops a list that lost its end.
 constexpr size_t kMaxPrelinked = 1024;
 // Bounds the walk over a file whose section count lives outside its header.
@@ -22,9 +26,20 @@ constexpr uint64_t kMaxPtxPreamble = 1 << 20;
 struct Source {
   const std::byte* data;
   uint64_t limit;
+  mutable uint64_t probed = 0;  // unbounded: readable so far
 
   [[nodiscard]] bool has(uint64_t offset, uint64_t size) const {
-    return limit == kUnbounded || (offset <= limit && size <= limit - offset);
+    if (limit == kUnbounded) return has_unbounded(offset, size);
+    return offset <= limit && size <= limit - offset;
+  }
+  [[nodiscard]] bool has_unbounded(uint64_t offset, uint64_t size) const {
+    if (offset > kMaxImage || size > kMaxImage - offset) return false;
+    const uint64_t end = offset + size;
+    if (end <= probed) return true;
+    if (!readable(data + probed, end - probed)) return false;
+    const uint64_t address = reinterpret_cast<uint64_t>(data + end);
+    probed = end + (kPage - address % kPage) % kPage;  // the rest of its page, too
+    return true;
   }
   template <typename T>
   [[nodiscard]] T at(uint64_t offset) const {
@@ -33,6 +48,8 @@ struct Source {
     return value;
   }
   [[nodiscard]] char text(uint64_t offset) const {
+    // A text ends itself, wherever that is.
+    if (limit == kUnbounded) return static_cast<char>(data[offset]);
     return has(offset, 1) ? static_cast<char>(data[offset]) : '\0';
   }
   // Byte by byte: a PTX text of two characters is not followed by two more readable bytes.
@@ -149,12 +166,15 @@ Image identify_flat(const Source& source) {
 
 std::span<const std::byte> fatbin_at(const void* pointer) {
   if (pointer == nullptr) return {};
-  const Image image = identify_flat({static_cast<const std::byte*>(pointer), kUnbounded});
+  const auto* data = static_cast<const std::byte*>(pointer);
+  if (!readable(data, 1)) return {};
+  const Image image = identify_flat({data, kUnbounded});
   return image.kind == Kind::kFatbin ? image.bytes : std::span<const std::byte>{};
 }
 
 Image identify_wrapper(const void* pointer) {
   WrapperHeader wrapper;
+  if (!readable(static_cast<const std::byte*>(pointer), sizeof(wrapper))) return {};
   std::memcpy(&wrapper, pointer, sizeof(wrapper));
   Image image;
   image.bytes = fatbin_at(reinterpret_cast<const void*>(wrapper.fatbin));
@@ -162,7 +182,9 @@ Image identify_wrapper(const void* pointer) {
   image.kind = Kind::kWrapper;
   if (wrapper.version == 2 && wrapper.extra != 0) {
     const auto* list = reinterpret_cast<const void* const*>(wrapper.extra);
-    for (size_t i = 0; i < kMaxPrelinked && list[i] != nullptr; ++i) {
+    for (size_t i = 0; i < kMaxPrelinked; ++i) {
+      if (!readable(reinterpret_cast<const std::byte*>(list + i), sizeof(list[i]))) return {};
+      if (list[i] == nullptr) break;
       const auto bytes = fatbin_at(list[i]);
       if (bytes.empty()) return {};
       image.prelinked.push_back(bytes);
@@ -176,6 +198,7 @@ Image identify_wrapper(const void* pointer) {
 Image identify(const void* pointer) {
   if (pointer == nullptr) return {};
   const Source source{static_cast<const std::byte*>(pointer), kUnbounded};
+  if (!readable(source.data, 1)) return {};
   return source.starts_with(kWrapperMagic) ? identify_wrapper(pointer) : identify_flat(source);
 }
 

@@ -15,7 +15,7 @@ namespace vgpu::image {
 enum class Kind : uint8_t { kUnknown, kPtx, kElf, kFatbin, kWrapper };
 
 // No length travels with the pointers of cuModuleLoadData and its kin: it is derived from the
-// content. Trusts the pointer as the driver does, but never reads past what the headers claim.
+// content. Never reads past what the headers claim, and claims beyond readable memory are refused.
 struct Image {
   Kind kind = Kind::kUnknown;
   std::span<const std::byte> bytes;                   // for kWrapper: the first fat binary

@@ -4,6 +4,7 @@
 
 #include "stub/capture.h"
 #include "stub/log.h"
+#include "stub/output.h"
 #include "stub/statistics.h"
 #include "wire/calls.h"
 
@@ -269,6 +270,7 @@ CUresult Call::blocking_wait() {
 }
 
 CUresult Call::deliver(const transport::Reply& reply) {
+  print_output();
   if (!reply.delivered) return not_sent();
   auto result = static_cast<CUresult>(reply.header.result);
   const auto late = static_cast<CUresult>(reply.header.late_error);

@@ -10,6 +10,7 @@
 #include "executor/embedded.h"
 #include "stub/control.h"
 #include "stub/log.h"
+#include "stub/output.h"
 #include "stub/statistics.h"
 #include "transport/endpoints.h"
 
@@ -46,6 +47,7 @@ transport::ClientLinkOptions link_options() {
   options.on_lost = [](const std::string& reason) {
     log(Level::kInfo, "connection lost: %s", reason.c_str());
   };
+  options.on_output = keep_output;
   return options;
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "transport/channel.h"
@@ -52,6 +53,9 @@ struct ClientLinkOptions {
   int connect_timeout_ms = 5000;
   int silence_timeout_ms = 60000;  // no sign of life from the peer for this long: session lost
   std::function<void(const std::string&)> on_lost;  // called once, on the transport thread
+  // What the driver printed for device code on a standard stream (1 or 2). On the transport thread,
+  // before the caller whose call made it print it goes on.
+  std::function<void(uint32_t stream, std::string_view text)> on_output;
 };
 
 class ClientLink {

@@ -167,6 +167,13 @@ bool ClientSession::take_replies(const Decoded& frame, std::string& error) {
   wire::ReplyHeader header{};
   std::span<const std::byte> payload;
   while (sequence.next(header, payload, kMaxReplies)) {
+    if (header.call == wire::kOutputCall) {
+      if (options_.on_output) {
+        options_.on_output(static_cast<uint32_t>(header.result),
+                           {reinterpret_cast<const char*>(payload.data()), payload.size()});
+      }
+      continue;
+    }
     if (!replies.deliver(header, payload, landed_)) {
       error = "a reply to call " + std::to_string(header.call) + " that nobody made";
       return false;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "transport/channel.h"
@@ -65,6 +66,10 @@ class ServerLink {
 
   // Owner thread only. `header.size` is filled in here.
   virtual void reply(wire::ReplyHeader header, std::span<const std::byte> payload) = 0;
+  // Owner thread only. What the driver printed on a standard stream (1 or 2), at most
+  // wire::kMaxOutput bytes: the client has it before the replies that follow. False when this
+  // client does not know such messages.
+  virtual bool output(uint32_t stream, std::string_view text) = 0;
   // Owner thread only. Sends a device-to-host transfer in chunks; `owner` is released when the last
   // chunk has been handed over. Its number is the one the client chose in expect_bulk().
   virtual void send_bulk(uint64_t transfer, std::shared_ptr<const void> owner,

@@ -143,8 +143,9 @@ bool ServerSession::greet(Lane which, const Decoded& frame) {
   from.window = std::min(command ? hello.command_window : hello.bulk_window,
                          command ? options_.max_command_window : options_.max_bulk_window);
   if (command) credit_->wake_at(from.window / 8);
+  minor_ = std::min(wire::kMinor, hello.minor);
   const WelcomeBody welcome{wire::kMajor,
-                            std::min(wire::kMinor, hello.minor),
+                            minor_,
                             0,
                             command ? from.window : 0,
                             command ? 0 : from.window,
@@ -327,6 +328,15 @@ void ServerSession::reply(wire::ReplyHeader header, std::span<const std::byte> p
   put(payload);
   replies_.resize(replies_.size() + wire::padded(header.size) - header.size);
   if (replies_.size() >= kRepliesFull) flush_replies();
+}
+
+bool ServerSession::output(uint32_t stream, std::string_view text) {
+  if (minor_ < wire::kOutputSince) return false;
+  wire::ReplyHeader header{};
+  header.call = wire::kOutputCall;
+  header.result = static_cast<int32_t>(stream);
+  reply(header, bytes_of(text));
+  return true;
 }
 
 void ServerSession::flush_replies() {

@@ -44,6 +44,7 @@ class ServerSession final : public ServerLink {
   void turn(int timeout_ms) override;
   void wake() override { channel_->wake(); }
   void reply(wire::ReplyHeader header, std::span<const std::byte> payload) override;
+  bool output(uint32_t stream, std::string_view text) override;
   void send_bulk(uint64_t transfer, std::shared_ptr<const void> owner, const std::byte* data,
                  uint64_t size) override;
   [[nodiscard]] uint64_t bulk_sent() const override { return downloads_given_; }
@@ -114,6 +115,7 @@ class ServerSession final : public ServerLink {
   uint64_t downloads_given_ = 0;
   std::unordered_map<uint64_t, Upload> uploads_;
   Frame held_;  // the first chunk of a transfer that is not admitted yet; empty if there is none
+  uint16_t minor_ = 0;  // the lower of ours and the client's
   bool ready_ = false;
   bool ended_ = false;
   bool goodbye_ = false;

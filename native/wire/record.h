@@ -11,7 +11,7 @@
 namespace vgpu::wire {
 
 inline constexpr uint16_t kMajor = 1;
-inline constexpr uint16_t kMinor = 0;
+inline constexpr uint16_t kMinor = 1;
 
 // A record longer than this is refused: bulk data travels on its own lane.
 inline constexpr uint32_t kMaxRecord = 1u << 20;
@@ -47,6 +47,12 @@ struct ReplyHeader {
 };
 static_assert(sizeof(ReplyHeader) == 32 && std::is_trivially_copyable_v<ReplyHeader>);
 static_assert(offsetof(ReplyHeader, bulk_through) == 24);
+
+// Since minor 1: a reply to call 0, which nobody makes, is text that the driver printed for device
+// code: `result` is the standard stream, 1 or 2, and the payload at most kMaxOutput bytes.
+inline constexpr uint32_t kOutputCall = 0;
+inline constexpr uint16_t kOutputSince = 1;
+inline constexpr uint32_t kMaxOutput = 32u << 10;
 
 constexpr uint32_t padded(uint32_t size) { return (size + 7u) & ~7u; }
 

@@ -35,6 +35,7 @@ enum Opcode : uint16_t {
   kDownload = 4,  // {uint64 transfer, uint64 size}: sends (transfer + i) & 0xff, then replies
   kDiscard = 6,   // {uint64 transfer}: replies once it is there
   kProduce = 7,   // {uint64 transfer, uint64 size}: sends the same zeros every time, then replies
+  kSay = 8,       // the payload comes as output of stream 2, then an empty reply
   kReport = 5,    // replies {uint64 counted, uint64 out of order}
 };
 
@@ -113,6 +114,11 @@ class Server {
     switch (command.header.opcode) {
       case kEcho:
         answer(command, command.payload);
+        return true;
+      case kSay:
+        link_->output(
+            2, {reinterpret_cast<const char*>(command.payload.data()), command.payload.size()});
+        answer(command, {});
         return true;
       case kCount: {
         const auto sequence = in.get<uint32_t>();

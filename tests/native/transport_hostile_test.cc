@@ -261,3 +261,9 @@ TEST(client_refuses_chunks_that_do_not_fit) {
   CHECK(error(chunk(1, 2, 10, 0, 10)).find("was not expected") != std::string::npos);
   CHECK(error(chunk(1, 1, 100, 50, 50)).find("was not expected") != std::string::npos);
 }
+
+TEST(a_client_of_protocol_1_0_gets_no_output) {
+  RawClient client;
+  CHECK(!client.server->output(1, "printed"));
+  CHECK_EQ(client.ended, "");
+}

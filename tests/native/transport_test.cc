@@ -59,3 +59,14 @@ TEST(silent_peer_is_given_up) {
   client.reset();
   CHECK(contains(reason, "no sign of life"));
 }
+
+TEST(output_comes_before_the_reply) {
+  std::string said;
+  ClientLinkOptions options;
+  options.on_output = [&said](uint32_t stream, std::string_view text) {
+    said += std::to_string(stream) + ":" + std::string(text) + ";";
+  };
+  InprocPair pair(options);
+  for (const char c : {'a', 'b', 'c'}) CHECK(call(*pair.client, kSay, c).delivered);
+  CHECK_EQ(said, "2:a;2:b;2:c;");
+}

@@ -19,7 +19,7 @@ class Version:
 
 
 #: What this build speaks. SYNC: wire/record.h kMajor, kMinor.
-CURRENT = Version(1, 0)
+CURRENT = Version(1, 1)
 
 
 def negotiate(ours: Version, theirs: Version) -> Version:
