@@ -64,6 +64,7 @@ def test_context_reset_gives_back_what_it_held():
         cuda.start()
         cuda.alloc(40 * MIB)
         cuda.cuDevicePrimaryCtxReset_v2(0)
+        cuda.start()
         assert free(cuda) == 64 * MIB
 
     run(body)
