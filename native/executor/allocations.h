@@ -17,6 +17,9 @@ struct Allocation {
   uint64_t counted = 0;  // in the ledger
   uint32_t ordinal = 0;  // the worker's device
   uint64_t context = 0;  // dies with it; 0 if it does not
+  // The host entry that stands for memory of a graph, which comes and goes with launches and counts
+  // as long as a graph has it; 0: other memory.
+  uint64_t graph_entry = 0;
 };
 
 class Allocations {
@@ -32,9 +35,17 @@ class Allocations {
     if (ledger_ != nullptr) ledger_->release(ordinal, Ledger::rounded(size));
   }
   // `key`: a device address, or the id of something that owns memory. Reserved before.
-  void add(uint64_t key, uint64_t size, uint32_t ordinal, uint64_t context) {
+  void add(uint64_t key, uint64_t size, uint32_t ordinal, uint64_t context,
+           uint64_t graph_entry = 0) {
     const std::lock_guard lock(mutex_);
-    map_[key] = {size, Ledger::rounded(size), ordinal, context};
+    auto& one = map_[key];
+    if (one.graph_entry != 0) give_back(one);  // its end has not been told yet
+    one = {size, Ledger::rounded(size), ordinal, context, graph_entry};
+  }
+  // No graph has it any more, but a launch has left it: from now on it is memory like any other.
+  void leave_graph(uint64_t key) {
+    const std::lock_guard lock(mutex_);
+    if (const auto it = map_.find(key); it != map_.end()) it->second.graph_entry = 0;
   }
   [[nodiscard]] std::optional<Allocation> find(uint64_t key) const {
     const std::lock_guard lock(mutex_);

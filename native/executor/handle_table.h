@@ -75,6 +75,10 @@ struct KindOf<CUlinkState> {
   static constexpr auto value = wire::HandleKind::kLink;
 };
 template <>
+struct KindOf<CUuserObject> {
+  static constexpr auto value = wire::HandleKind::kUserObject;
+};
+template <>
 struct KindOf<CUgreenCtx> {
   static constexpr auto value = wire::HandleKind::kGreenContext;
 };
@@ -97,11 +101,20 @@ class HandleTable {
     if (it == entries_.end()) return std::nullopt;
     return it->second.handle;
   }
-  // The id of a graph or graph node, 0 if it has none.
+  // The id of what the driver shows again (graphs, nodes, events, functions); 0 if it has none.
   [[nodiscard]] uint64_t id_of(uint64_t handle) const {
     const std::lock_guard lock(mutex_);
     const auto it = ids_.find(handle);
     return it == ids_.end() ? 0 : it->second;
+  }
+  // The first id of a kind whose handle `matches`; 0 if there is none.
+  template <typename Predicate>
+  [[nodiscard]] uint64_t find_if(wire::HandleKind kind, Predicate matches) const {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, entry] : entries_) {
+      if (wire::handle_kind(id) == kind && matches(entry.handle)) return id;
+    }
+    return 0;
   }
   // Also forgets what the id owns.
   bool forget(uint64_t id) {
@@ -138,8 +151,16 @@ class HandleTable {
     uint64_t context;
   };
   static bool reversible(uint64_t id) {
-    const auto kind = wire::handle_kind(id);
-    return kind == wire::HandleKind::kGraph || kind == wire::HandleKind::kGraphNode;
+    switch (wire::handle_kind(id)) {
+      case wire::HandleKind::kGraph:
+      case wire::HandleKind::kGraphNode:
+      case wire::HandleKind::kEvent:
+      case wire::HandleKind::kFunction:
+      case wire::HandleKind::kKernel:
+        return true;
+      default:
+        return false;
+    }
   }
   // Requires mutex_.
   void drop_reverse(uint64_t id, uint64_t handle) {
@@ -165,7 +186,7 @@ class HandleTable {
 
   mutable std::mutex mutex_;  // guards all below
   std::unordered_map<uint64_t, Entry> entries_;
-  std::unordered_map<uint64_t, uint64_t> ids_;                 // of graphs and nodes, by handle
+  std::unordered_map<uint64_t, uint64_t> ids_;                 // of reversible kinds, by handle
   std::unordered_map<uint64_t, std::vector<uint64_t>> owned_;  // owner -> ids that die with it
 };
 

@@ -7,6 +7,9 @@ namespace {
 
 // Stands for the free memory of the devices: no handle has this value.
 constexpr uint64_t kFreeMemory = 1;
+// Stands for the staging memory of graphs: instances of one graph share it, so that launches which
+// involve the client's host memory or functions run one after the other.
+constexpr uint64_t kHostSide = 2;
 
 }  // namespace
 
@@ -18,6 +21,8 @@ std::vector<Resource> resources(Opcode opcode, std::span<const std::byte> payloa
     case Opcode::cuFuncSetAttribute:
     case Opcode::cuFuncSetCacheConfig:
     case Opcode::cuGraphExecUpdate:
+    case Opcode::cuGraphExecNodeSetParams:
+    case Opcode::cuGraphNodeSetEnabled:
     case Opcode::cuGraphExecDestroy:
     case Opcode::cuGraphDestroy:
       return {{in.get<uint64_t>(), true}};
@@ -59,12 +64,27 @@ std::vector<Resource> resources(Opcode opcode, std::span<const std::byte> payloa
   }
 }
 
+void add_graph_resources(const Session& session, const Command& command,
+                         std::vector<Resource>& uses) {
+  wire::Reader in(command.payload);
+  const auto exec = in.get<uint64_t>();
+  const auto plan = session.host_plan(exec);
+  if (plan == nullptr) return;
+  uses = {{exec, false}};
+  uses.insert(uses.end(), plan->events.begin(), plan->events.end());
+  if (plan->involves_host()) uses.push_back({kHostSide, true});
+}
+
 uint64_t inbound_transfer(const Command& command) {
   if ((command.header.flags & wire::kHasBulk) == 0) return 0;
   const auto opcode = static_cast<Opcode>(command.header.opcode);
   if (opcode == Opcode::cuMemcpyDtoHAsync_v2) return 0;
   wire::Reader in(command.payload);
   const auto transfer = in.get<uint64_t>();
+  if (opcode == Opcode::cuStreamAddCallback) {
+    in.get<uint64_t>();
+    if (in.get<wire::HostVerb>() == wire::HostVerb::kFetch) return 0;
+  }
   if (opcode == Opcode::cuMemcpy3DAsync_v2) {
     const auto copy = in.get<wire::Copy3d>();
     if (copy.destination.memory_type == CU_MEMORYTYPE_HOST) return 0;

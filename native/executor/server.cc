@@ -77,6 +77,7 @@ void Server::run() {
     if (events_.report) events_.report(session_.statistics());
   }
   if (events_.report) events_.report(session_.statistics());
+  session_.host_calls().close();  // host nodes that still run must not wait for a client
   link_->close(clean_ ? 0 : 200);
   session_.link_ = nullptr;
 }
@@ -118,6 +119,7 @@ void Server::on_command(Command command) {
   if (info->blocking || !work.bulk_arrived || !scheduler_.clear()) {
     work.uses = resources(opcode, command.payload);
   }
+  if (opcode == Opcode::cuGraphLaunch) add_graph_resources(session_, command, work.uses);
   work.command = std::move(command);
   if (is_query(opcode) && scheduler_.has_to_wait(work)) {  // what it asks about is not even issued
     session_.reap();

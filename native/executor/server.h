@@ -63,6 +63,9 @@ class Server : private Scheduler::Issuer {
 
 // The handles that a call uses outside its stream (scheduler.h).
 std::vector<Resource> resources(Opcode opcode, std::span<const std::byte> payload);
+// What a launch of a graph uses beside the graph: its events, and the host side of other launches.
+void add_graph_resources(const Session& session, const Command& command,
+                         std::vector<Resource>& uses);
 // The transfer that a call with kHasBulk consumes; 0 when the data goes the other way.
 uint64_t inbound_transfer(const Command& command);
 // Calls that make, end or configure contexts: none has to be current for them.

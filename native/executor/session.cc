@@ -41,9 +41,39 @@ Session::Session(const SessionOptions& options)
       contexts_(driver_.table(), driver_devices(options)),
       allocations_(options.ledger),
       completions_(driver_.table(), waiters_, inbox_),
-      staging_(std::make_shared<StagingPool>(driver_.table())) {}
+      staging_(std::make_shared<StagingPool>(driver_.table())) {
+  host_calls_.answer = [this](const Command& command, const wire::Writer& out) {
+    reap();
+    reply(command, CUDA_SUCCESS, out.bytes());
+  };
+  host_calls_.hold = [staging = std::weak_ptr(staging_)](bool held) {
+    if (const auto pool = staging.lock()) pool->hold(held);
+  };
+  host_calls_.on_drop = [this](const HostEntry& entry, wire::HostAction farewell) {
+    if (entry.kind == HostEntry::Kind::kObject) forget(entry.object);
+    return entry.kind == HostEntry::Kind::kMemory ? end_graph_memory(entry) : farewell;
+  };
+}
+
+// What a launch has left outlives its graph.
+wire::HostAction Session::end_graph_memory(const HostEntry& entry) {
+  const auto known = allocations_.find(entry.address);
+  if (!known || known->graph_entry != entry.id) return wire::HostAction::kForget;
+  CUdeviceptr base = 0;
+  size_t size = 0;
+  const bool left = contexts_.activate(entry.context) == CUDA_SUCCESS &&
+                    driver().cuMemGetAddressRange_v2 != nullptr &&
+                    driver().cuMemGetAddressRange_v2(&base, &size, entry.address) == CUDA_SUCCESS;
+  if (left) {
+    allocations_.leave_graph(entry.address);
+  } else {
+    allocations_.remove(entry.address);
+  }
+  return left ? wire::HostAction::kKeepMemory : wire::HostAction::kForget;
+}
 
 Session::~Session() {
+  host_calls_.close();
   inbox_.close();
   // Jobs hold references to this: wait for them, however long the device takes.
   while (!waiters_.drain(1000)) log(LogLevel::kInfo, "waiting for calls that sit in the driver");
@@ -112,6 +142,38 @@ StagingPool::Buffer Session::take_bulk(uint64_t transfer) {
   return buffer;
 }
 
+std::shared_ptr<const HostPlan> Session::host_plan(uint64_t exec) const {
+  const std::lock_guard lock(plans_mutex_);
+  const auto it = plans_.find(exec);
+  return it == plans_.end() ? nullptr : it->second;
+}
+
+void Session::set_host_plan(uint64_t exec, std::shared_ptr<const HostPlan> plan) {
+  const std::lock_guard lock(plans_mutex_);
+  if (plan == nullptr || (plan->items.empty() && plan->events.empty())) {
+    plans_.erase(exec);
+  } else {
+    plans_[exec] = std::move(plan);
+  }
+}
+
+void Session::give_to_graph(CUgraph graph, HostEntry& entry) {
+  const DriverTable& table = driver();
+  if (graph == nullptr || table.cuUserObjectCreate == nullptr) return;
+  CUuserObject object = nullptr;
+  const auto gone = [](void* one) {
+    const auto* entry = static_cast<HostEntry*>(one);
+    entry->calls->drop(entry->id, wire::HostAction::kForget);
+  };
+  if (table.cuUserObjectCreate(&object, &entry, gone, 1, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC) !=
+      CUDA_SUCCESS) {
+    return;
+  }
+  if (table.cuGraphRetainUserObject(graph, object, 1, CU_GRAPH_USER_OBJECT_MOVE) != CUDA_SUCCESS) {
+    table.cuUserObjectRelease(object, 1);
+  }
+}
+
 void Session::hold(const Command& command, std::shared_ptr<const void> owner) {
   ContextState* state = contexts_.current();
   if (state == nullptr) return;
@@ -164,8 +226,11 @@ void Session::reply(const Command& command, CUresult result, std::span<const std
   wire::ReplyHeader header{};
   header.call = command.header.call;
   header.result = static_cast<int32_t>(result);
-  header.late_error = std::exchange(late_error_, 0);
-  header.late_call = std::exchange(late_call_, 0);
+  // Threads of the stub make this call: what failed is for the program to hear.
+  if (static_cast<Opcode>(command.header.opcode) != Opcode::cuStreamAddCallback) {
+    header.late_error = std::exchange(late_error_, 0);
+    header.late_call = std::exchange(late_call_, 0);
+  }
   header.bulk_through = bulk_sent_;
   statistics_.bytes_out += payload.size();
   send_output();
@@ -250,6 +315,7 @@ std::unique_ptr<ContextState> Session::drop_context(uint64_t id) {
 }
 
 void Session::close() {
+  host_calls_.close();
   waiters_.drain(2000);
   for (const uint64_t id : contexts_.ids()) {
     for (const auto& [key, one] : allocations_.all()) {

@@ -30,6 +30,8 @@
 #include "executor/contexts.h"
 #include "executor/driver.h"
 #include "executor/handle_table.h"
+#include "executor/host_calls.h"
+#include "executor/host_plan.h"
 #include "executor/image_objects.h"
 #include "executor/inbox.h"
 #include "executor/ledger.h"
@@ -124,14 +126,18 @@ class Session {
   ImageObjects& textures() { return textures_; }
   ImageObjects& surfaces() { return surfaces_; }
   MappedMemory& mapped() { return mapped_; }
+  HostCalls& host_calls() { return host_calls_; }
+  // What the launches of an executable graph need of the client and of events; null: nothing.
+  [[nodiscard]] std::shared_ptr<const HostPlan> host_plan(uint64_t exec) const;
+  void set_host_plan(uint64_t exec, std::shared_ptr<const HostPlan> plan);
+  // Ties the entry's life to the graph's: its clones and instances keep it, too.
+  void give_to_graph(CUgraph graph, HostEntry& entry);
   LinkStates& links() { return links_; }
 
   // --- main loop only --------------------------------------------------------------------------
   StagingPool& staging() { return *staging_; }
   // Keeps memory alive until what the record's stream has been given so far is complete.
   void hold(const Command& command, std::shared_ptr<const void> owner);
-  // Keeps memory alive as long as the session: for what a captured graph reads.
-  void keep(std::shared_ptr<const void> owner) { kept_.push_back(std::move(owner)); }
   // Calls `done` on the main loop once what the record's stream has been given so far is complete.
   void after(const Command& command, Completions::Done done);
   // Calls `done` of everything that is complete by now.
@@ -173,6 +179,7 @@ class Session {
   uint64_t default_pool(uint64_t id);
   // What the device printed so far goes to the client.
   void send_output();
+  wire::HostAction end_graph_memory(const HostEntry& entry);
 
   const Driver& driver_;
   CaughtOutput* const output_;
@@ -184,12 +191,15 @@ class Session {
   Waiters waiters_;
   Completions completions_;
   std::shared_ptr<StagingPool> staging_;
+  // Never freed: a driver that lives on may still say that a graph is gone.
+  HostCalls& host_calls_ = *new HostCalls(inbox_);
+  mutable std::mutex plans_mutex_;  // guards plans_
+  std::unordered_map<uint64_t, std::shared_ptr<const HostPlan>> plans_;
   MappedMemory mapped_{allocations_};
   LinkStates links_;
   ImageObjects textures_, surfaces_;
   std::mutex bulk_mutex_;                                   // guards bulk_
   std::unordered_map<uint64_t, StagingPool::Buffer> bulk_;  // being received, or waiting
-  std::vector<std::shared_ptr<const void>> kept_;
   std::unordered_map<uint64_t, uint64_t> host_functions_;
   uint64_t bulk_sent_ = 0;
   uint32_t late_error_ = 0;

@@ -28,7 +28,7 @@ StagingPool::Buffer StagingPool::get(uint64_t size) {
   }
   if (buffer.data == nullptr) {
     void* memory = nullptr;
-    if (pin_ && capacity <= kMostPinned &&
+    if (pin_ && !held_ && capacity <= kMostPinned &&
         driver_.cuMemHostAlloc(&memory, capacity, CU_MEMHOSTALLOC_PORTABLE) == CUDA_SUCCESS) {
       buffer.pinned = true;
     } else {
@@ -67,8 +67,9 @@ void StagingPool::put_back(StagingBuffer buffer) {
   {
     const std::lock_guard lock(mutex_);
     if (buffer.pinned && buffer.generation != generation_) return;
-    if (buffer.capacity <= kMostPinned && cached_ + buffer.capacity <= kMostCached &&
-        (buffer.pinned || !pin_)) {
+    const bool keep = buffer.capacity <= kMostPinned && cached_ + buffer.capacity <= kMostCached &&
+                      (buffer.pinned || !pin_);
+    if (keep || (buffer.pinned && held_)) {
       cached_ += buffer.capacity;
       free_.emplace(buffer.capacity, buffer);
       return;

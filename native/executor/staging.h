@@ -2,6 +2,7 @@
 // the last user lets go.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -39,6 +40,9 @@ class StagingPool : public std::enable_shared_from_this<StagingPool> {
     std::shared_ptr<const void> owner;
   };
   Piece piece(uint64_t size);
+  // While the device waits for the client, nothing is pinned or unpinned: both may wait for the
+  // device.
+  void hold(bool held) { held_ = held; }
   // From now on buffers are pinned.
   void allow_pinned() { pin_ = true; }
   // Frees what nobody uses, and disowns the rest: pinned memory dies with the context it was made
@@ -60,6 +64,7 @@ class StagingPool : public std::enable_shared_from_this<StagingPool> {
 
   const DriverTable& driver_;
   bool pin_ = false;
+  std::atomic<bool> held_{false};
   std::mutex mutex_;                             // guards free_, cached_, generation_
   std::multimap<uint64_t, StagingBuffer> free_;  // by capacity
   uint64_t cached_ = 0;

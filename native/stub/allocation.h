@@ -15,7 +15,7 @@ namespace vgpu::stub {
 struct Context;
 struct Device;
 
-enum class AllocationKind : uint8_t { kAlloc, kAsync, kGlobal, kMapped, kReserved };
+enum class AllocationKind : uint8_t { kAlloc, kAsync, kGlobal, kMapped, kReserved, kGraph };
 
 struct Allocation {
   uint64_t base = 0;

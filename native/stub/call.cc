@@ -166,6 +166,9 @@ void Call::stream(CUstream handle) {
 void Call::stream(Stream* found) {
   if (!ok()) return;
   fail(check_capture_implicit(*found));
+  if (const Capture* capture = found->capture.load(); capture != nullptr && adds_work_) {
+    if (capture->invalidated) fail(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  }
   stream_ = found;
   header_.stream = found->id.load(std::memory_order_relaxed);
   if (found->context != context_) {
@@ -340,6 +343,8 @@ bool Call::is_valid(HandleKind kind, uint64_t id) {
       return process->mipmapped_arrays.find(id) != nullptr;
     case HandleKind::kLink:
       return process->links.find(id) != nullptr;
+    case HandleKind::kUserObject:
+      return process->user_objects.find(id) != nullptr;
     default:
       return false;
   }
@@ -368,6 +373,8 @@ bool Call::forget(HandleKind kind, uint64_t id) {
       return process->mipmapped_arrays.destroy(id);
     case HandleKind::kLink:
       return process->links.destroy(id);
+    case HandleKind::kUserObject:
+      return process->user_objects.destroy(id);
     case HandleKind::kGraphNode:
       process->nodes.remove(id);
       return true;
@@ -381,11 +388,17 @@ uint64_t Call::create(HandleKind kind) {
   Object* object = nullptr;
   switch (kind) {
     case HandleKind::kGraph: {
-      object = process_->graphs.create([&](Graph& graph) { graph.context = context_; });
+      object = process_->graphs.create([&](Graph& graph) {
+        graph.context = context_;
+        graph.conditional = false;
+      });
       break;
     }
     case HandleKind::kGraphExec: {
-      object = process_->graph_execs.create([&](GraphExec& exec) { exec.context = context_; });
+      object = process_->graph_execs.create([&](GraphExec& exec) {
+        exec.context = context_;
+        exec.kinds = 0;
+      });
       break;
     }
     case HandleKind::kMemPool:
@@ -393,6 +406,9 @@ uint64_t Call::create(HandleKind kind) {
       break;
     case HandleKind::kLink:
       object = process_->links.create();
+      break;
+    case HandleKind::kUserObject:
+      object = process_->user_objects.create();
       break;
     case HandleKind::kArray: {
       object = process_->arrays.create([&](Array& array) { array.context = context_; });

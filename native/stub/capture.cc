@@ -2,6 +2,7 @@
 
 #include "generated/stub_api.h"
 #include "stub/call.h"
+#include "stub/graph_params.h"
 #include "stub/log.h"
 #include "stub/process.h"
 
@@ -171,21 +172,52 @@ CUresult capture_info(CUstream handle, CaptureInfo& info) {
 
 }  // namespace
 
-CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode) {
+namespace {
+
+CUresult may_capture(CUstream handle, CUstreamCaptureMode mode, Stream** stream) {
   Context* context = nullptr;
   if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
   if (mode < CU_STREAM_CAPTURE_MODE_GLOBAL || mode > CU_STREAM_CAPTURE_MODE_RELAXED) {
     return CUDA_ERROR_INVALID_VALUE;
   }
+  if (const CUresult result = find_stream(handle, stream); result != CUDA_SUCCESS) return result;
+  if (*stream == &(*stream)->context->legacy) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  return (*stream)->capture.load() != nullptr ? CUDA_ERROR_ILLEGAL_STATE : CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode) {
   Stream* stream = nullptr;
-  if (const CUresult result = find_stream(hStream, &stream); result != CUDA_SUCCESS) return result;
-  if (stream == &stream->context->legacy) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-  if (stream->capture.load() != nullptr) return CUDA_ERROR_ILLEGAL_STATE;
+  if (const CUresult result = may_capture(hStream, mode, &stream); result != CUDA_SUCCESS) {
+    return result;
+  }
   Call call(Opcode::cuStreamBeginCapture_v2);
   call.stream(stream);
   call.put(static_cast<uint32_t>(CU_STREAM_CAPTURE_MODE_RELAXED));
   const CUresult result = call.finish();
   if (result == CUDA_SUCCESS) begin_capture(*stream, mode);
+  return result;
+}
+
+CUresult cuStreamBeginCaptureToGraph(CUstream hStream, CUgraph hGraph,
+                                     const CUgraphNode* dependencies,
+                                     const CUgraphEdgeData* dependencyData, size_t numDependencies,
+                                     CUstreamCaptureMode mode) {
+  Stream* stream = nullptr;
+  if (const CUresult result = may_capture(hStream, mode, &stream); result != CUDA_SUCCESS) {
+    return result;
+  }
+  if (!plain_edges(dependencyData, numDependencies)) {
+    return unsupported("cuStreamBeginCaptureToGraph with edge data");
+  }
+  Call call(Opcode::cuStreamBeginCaptureToGraph);
+  call.stream(stream);
+  if (!call.ok()) return call.result();
+  call.put(call.handle(HandleKind::kGraph, hGraph));
+  put_nodes(call, dependencies, numDependencies);
+  const CUresult result = call.wait();
+  if (result == CUDA_SUCCESS) begin_capture(*stream, mode)->into = as_id(hGraph);
   return result;
 }
 
@@ -211,12 +243,13 @@ CUresult cuStreamEndCapture(CUstream hStream, CUgraph* phGraph) {
   call.put(fresh);
   CUresult result = call.wait();
   const bool invalidated = capture->invalidated;
+  const uint64_t into = capture->into;
   end_capture(*capture);
   if (result != CUDA_SUCCESS) return result;
   const auto graph = call.get<uint64_t>();
   if (graph != fresh) process()->graphs.destroy(fresh);
   if (invalidated) {
-    static_cast<void>(api::cuGraphDestroy(as_handle<CUgraph>(graph)));
+    if (graph != into) static_cast<void>(api::cuGraphDestroy(as_handle<CUgraph>(graph)));
     return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
   }
   *phGraph = as_handle<CUgraph>(graph);
@@ -288,11 +321,8 @@ CUresult cuStreamUpdateCaptureDependencies(CUstream hStream, CUgraphNode* depend
 CUresult cuStreamUpdateCaptureDependencies_v2(CUstream hStream, CUgraphNode* dependencies,
                                               const CUgraphEdgeData* dependencyData,
                                               size_t numDependencies, unsigned int flags) {
-  for (size_t i = 0; dependencyData != nullptr && i < numDependencies; ++i) {
-    const auto& edge = dependencyData[i];
-    if (edge.from_port != 0 || edge.to_port != 0 || edge.type != 0) {
-      return unsupported("cuStreamUpdateCaptureDependencies_v2 with edge data");
-    }
+  if (!plain_edges(dependencyData, numDependencies)) {
+    return unsupported("cuStreamUpdateCaptureDependencies_v2 with edge data");
   }
   return api::cuStreamUpdateCaptureDependencies(hStream, dependencies, numDependencies, flags);
 }

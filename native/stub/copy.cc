@@ -144,13 +144,29 @@ bool pinned(const void* pointer, size_t size) {
   return range && range->base + range->size - address >= size;
 }
 
-CUresult host_to_device(CUdeviceptr destination, const void* source, size_t size, CUstream handle) {
+// A graph does it at each launch: bytes captured now would be stale without a word.
+CUresult capture_copy(void* host, CUdeviceptr device, size_t size, bool to_device,
+                      CUstream handle) {
+  CUDA_MEMCPY3D copy{};
+  copy.srcMemoryType = to_device ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+  copy.dstMemoryType = to_device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+  copy.srcHost = copy.dstHost = host;
+  copy.srcDevice = copy.dstDevice = device;
+  copy.WidthInBytes = size;
+  copy.Height = copy.Depth = 1;
+  return api::cuMemcpy3DAsync_v2(&copy, handle);
+}
+
+CUresult host_to_device(CUdeviceptr destination, const void* source, size_t size, CUstream handle,
+                        bool synchronous) {
   Stream* stream = nullptr;
   if (const CUresult result = copy_stream(handle, &stream); result != CUDA_SUCCESS) return result;
   if (size == 0) return CUDA_SUCCESS;
   if (source == nullptr || !writable(destination, size)) return CUDA_ERROR_INVALID_VALUE;
-  // A graph reads the source at each launch: bytes captured now would be stale without a word.
-  if (capturing(*stream)) return unsupported("host-to-device copy under stream capture");
+  if (capturing(*stream)) {
+    if (synchronous) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    return capture_copy(const_cast<void*>(source), destination, size, true, handle);
+  }
   if (pinned(source, 1)) {
     const CUresult result = settle_source(*stream, source, size);
     if (result != CUDA_SUCCESS) return result;
@@ -166,7 +182,7 @@ CUresult device_to_host(void* destination, CUdeviceptr source, size_t size, CUst
   if (destination == nullptr || !writable(source, size)) return CUDA_ERROR_INVALID_VALUE;
   if (capturing(*stream)) {
     return synchronous ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
-                       : unsupported("device-to-host copy under stream capture");
+                       : capture_copy(destination, source, size, false, handle);
   }
   if (!synchronous && pinned(destination, size)) {
     const CUresult result = append_from_device(stream, destination, source, size);
@@ -186,7 +202,7 @@ CUresult copy_unified(CUdeviceptr destination, CUdeviceptr source, size_t size, 
   auto* to = reinterpret_cast<void*>(destination);
   const auto* from = reinterpret_cast<const void*>(source);
   if (to_device && from_device) return api::cuMemcpyDtoDAsync_v2(destination, source, size, handle);
-  if (to_device) return host_to_device(destination, from, size, handle);
+  if (to_device) return host_to_device(destination, from, size, handle, synchronous);
   if (from_device) return device_to_host(to, source, size, handle, synchronous);
   // Host to host: ordered behind the stream, then done here.
   Stream* stream = nullptr;
@@ -202,10 +218,10 @@ CUresult copy_unified(CUdeviceptr destination, CUdeviceptr source, size_t size, 
 
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount,
                               CUstream hStream) {
-  return host_to_device(dstDevice, srcHost, ByteCount, hStream);
+  return host_to_device(dstDevice, srcHost, ByteCount, hStream, false);
 }
 CUresult cuMemcpyHtoD_v2(CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount) {
-  return host_to_device(dstDevice, srcHost, ByteCount, nullptr);
+  return host_to_device(dstDevice, srcHost, ByteCount, nullptr, true);
 }
 CUresult cuMemcpyDtoHAsync_v2(void* dstHost, CUdeviceptr srcDevice, size_t ByteCount,
                               CUstream hStream) {

@@ -6,25 +6,21 @@
 #include "generated/stub_api.h"
 #include "stub/call.h"
 #include "stub/copy.h"
+#include "stub/graph_host.h"
 #include "stub/process.h"
 #include "wire/calls.h"
 
 namespace vgpu::stub::api {
 namespace {
 
-// A row-wise view of host memory.
-struct HostRows {
-  std::byte* base = nullptr;
-  size_t pitch = 0;
-  size_t height = 0;  // rows per slice
-  [[nodiscard]] std::byte* row(size_t y, size_t z) const { return base + (z * height + y) * pitch; }
-};
-
 struct Copy {
   wire::Copy3d wire{};
   HostRows source;       // if its type is host
   HostRows destination;  // likewise
   [[nodiscard]] uint64_t bytes() const { return wire.width_bytes * wire.height * wire.depth; }
+  [[nodiscard]] HostBox box(const HostRows& rows) const {
+    return {rows, wire.width_bytes, wire.height, wire.depth};
+  }
 };
 
 // Unified addresses: what the allocation map does not hold is host memory.
@@ -86,27 +82,8 @@ CUresult fill_end(const End& end, const wire::Copy3d& extent, wire::CopyEnd& out
   }
 }
 
-std::vector<std::byte> gather(const Copy& copy) {
-  std::vector<std::byte> packed(copy.bytes());
-  std::byte* at = packed.data();
-  for (size_t z = 0; z < copy.wire.depth; ++z) {
-    for (size_t y = 0; y < copy.wire.height; ++y, at += copy.wire.width_bytes) {
-      std::memcpy(at, copy.source.row(y, z), copy.wire.width_bytes);
-    }
-  }
-  return packed;
-}
-
-void scatter(const Copy& copy, const std::byte* packed) {
-  for (size_t z = 0; z < copy.wire.depth; ++z) {
-    for (size_t y = 0; y < copy.wire.height; ++y, packed += copy.wire.width_bytes) {
-      std::memcpy(copy.destination.row(y, z), packed, copy.wire.width_bytes);
-    }
-  }
-}
-
 CUresult upload(Call& call, const Copy& copy) {
-  const std::vector<std::byte> packed = gather(copy);
+  const std::vector<std::byte> packed = gather(copy.box(copy.source));
   const bool inline_bytes = packed.size() <= wire::kMaxInline;
   if (!inline_bytes) {
     call.has_bulk();
@@ -138,7 +115,7 @@ CUresult download(Call& call, const Copy& copy) {
     bytes = call.reply().take(copy.bytes()).data();
     if (!call.reply().ok()) return CUDA_ERROR_UNKNOWN;
   }
-  scatter(copy, bytes);
+  scatter(copy.box(copy.destination), bytes);
   set_complete(*call.ordered_by(), call.number());
   return CUDA_SUCCESS;
 }
@@ -166,18 +143,38 @@ CUresult inside(Call& call, const Copy& copy, const Peers& peers) {
   return call.send();
 }
 
-CUresult copy_rows(const End& source, const End& destination, size_t width, size_t height,
-                   size_t depth, CUstream handle, const Peers& peers = {}) {
+CUresult fill_copy(const End& source, const End& destination, Copy& copy) {
+  const CUresult result = fill_end(source, copy.wire, copy.wire.source, copy.source);
+  if (result != CUDA_SUCCESS) return result;
+  return fill_end(destination, copy.wire, copy.wire.destination, copy.destination);
+}
+
+// The host side of a copy that a graph does.
+CUresult name_host_side(const CUDA_MEMCPY3D& given, Copy& copy) {
+  const bool from_host = copy.wire.source.memory_type == CU_MEMORYTYPE_HOST;
+  const bool to_host = copy.wire.destination.memory_type == CU_MEMORYTYPE_HOST;
+  if (from_host && to_host) return unsupported("graph copies from host to host memory");
+  if (!from_host && !to_host) return CUDA_SUCCESS;
+  HostEntry entry;
+  entry.box = copy.box(from_host ? copy.source : copy.destination);
+  entry.given = given;
+  wire::CopyEnd& end = from_host ? copy.wire.source : copy.wire.destination;
+  end.pitch = reinterpret_cast<uint64_t>(entry.box.rows.row(0, 0));
+  end.height = entry.box.span();
+  end.pointer = add_host_entry(entry);
+  return CUDA_SUCCESS;
+}
+
+CUresult copy_rows(const End& source, const End& destination, const CUDA_MEMCPY3D& given,
+                   CUstream handle, const Peers& peers = {}) {
   Context* context = nullptr;
   if (const CUresult result = current_context(&context); result != CUDA_SUCCESS) return result;
-  if (width == 0 || height == 0 || depth == 0) return CUDA_SUCCESS;
+  if (given.WidthInBytes == 0 || given.Height == 0 || given.Depth == 0) return CUDA_SUCCESS;
   Copy copy;
-  copy.wire.width_bytes = width;
-  copy.wire.height = height;
-  copy.wire.depth = depth;
-  CUresult result = fill_end(source, copy.wire, copy.wire.source, copy.source);
-  if (result != CUDA_SUCCESS) return result;
-  result = fill_end(destination, copy.wire, copy.wire.destination, copy.destination);
+  copy.wire.width_bytes = given.WidthInBytes;
+  copy.wire.height = given.Height;
+  copy.wire.depth = given.Depth;
+  CUresult result = fill_copy(source, destination, copy);
   if (result != CUDA_SUCCESS) return result;
   const bool from_host = copy.wire.source.memory_type == CU_MEMORYTYPE_HOST;
   const bool to_host = copy.wire.destination.memory_type == CU_MEMORYTYPE_HOST;
@@ -186,11 +183,15 @@ CUresult copy_rows(const End& source, const End& destination, size_t width, size
   call.stream(handle);
   if (!call.ok()) return call.result();
   if ((from_host || to_host) && call.ordered_by()->capture.load() != nullptr) {
-    return unsupported("copies of host memory under stream capture");
+    result = name_host_side(given, copy);
+    if (result != CUDA_SUCCESS) return result;
+    call.put(copy.wire);
+    return call.send();
   }
   if (from_host && to_host) {
     result = api::cuStreamSynchronize(handle);
-    if (result == CUDA_SUCCESS) scatter(copy, gather(copy).data());
+    if (result == CUDA_SUCCESS)
+      scatter(copy.box(copy.destination), gather(copy.box(copy.source)).data());
     return result;
   }
   if (from_host) return upload(call, copy);
@@ -209,12 +210,48 @@ End destination_of(const Description& d, size_t height, size_t z, size_t lod) {
           height,          d.dstXInBytes, d.dstY,      z,          lod};
 }
 
+// What 2D and peer copies have in common with 3D ones; for the getters of graph nodes.
+template <typename Description>
+CUDA_MEMCPY3D flat_copy(const Description& d) {
+  CUDA_MEMCPY3D copy{};
+  copy.srcXInBytes = d.srcXInBytes;
+  copy.srcY = d.srcY;
+  copy.srcMemoryType = d.srcMemoryType;
+  copy.srcHost = d.srcHost;
+  copy.srcDevice = d.srcDevice;
+  copy.srcArray = d.srcArray;
+  copy.srcPitch = d.srcPitch;
+  copy.dstXInBytes = d.dstXInBytes;
+  copy.dstY = d.dstY;
+  copy.dstMemoryType = d.dstMemoryType;
+  copy.dstHost = d.dstHost;
+  copy.dstDevice = d.dstDevice;
+  copy.dstArray = d.dstArray;
+  copy.dstPitch = d.dstPitch;
+  copy.WidthInBytes = d.WidthInBytes;
+  copy.Height = d.Height;
+  copy.Depth = 1;
+  return copy;
+}
+
+CUDA_MEMCPY3D without_contexts(const CUDA_MEMCPY3D_PEER& d) {
+  CUDA_MEMCPY3D copy = flat_copy(d);
+  copy.srcZ = d.srcZ;
+  copy.srcLOD = d.srcLOD;
+  copy.srcHeight = d.srcHeight;
+  copy.dstZ = d.dstZ;
+  copy.dstLOD = d.dstLOD;
+  copy.dstHeight = d.dstHeight;
+  copy.Depth = d.Depth;
+  return copy;
+}
+
 }  // namespace
 
 CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D* pCopy, CUstream hStream) {
   if (pCopy == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return copy_rows(source_of(*pCopy, 0, 0, 0), destination_of(*pCopy, 0, 0, 0), pCopy->WidthInBytes,
-                   pCopy->Height, 1, hStream);
+  return copy_rows(source_of(*pCopy, 0, 0, 0), destination_of(*pCopy, 0, 0, 0), flat_copy(*pCopy),
+                   hStream);
 }
 CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D* pCopy) {
   return api::cuMemcpy2DAsync_v2(pCopy, nullptr);
@@ -226,8 +263,8 @@ CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D* pCopy) {
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D* pCopy, CUstream hStream) {
   if (pCopy == nullptr) return CUDA_ERROR_INVALID_VALUE;
   return copy_rows(source_of(*pCopy, pCopy->srcHeight, pCopy->srcZ, pCopy->srcLOD),
-                   destination_of(*pCopy, pCopy->dstHeight, pCopy->dstZ, pCopy->dstLOD),
-                   pCopy->WidthInBytes, pCopy->Height, pCopy->Depth, hStream);
+                   destination_of(*pCopy, pCopy->dstHeight, pCopy->dstZ, pCopy->dstLOD), *pCopy,
+                   hStream);
 }
 CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D* pCopy) {
   return api::cuMemcpy3DAsync_v2(pCopy, nullptr);
@@ -240,10 +277,49 @@ CUresult cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER* pCopy, CUstream hStream) 
   if (peers.source == nullptr || peers.destination == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   return copy_rows(source_of(*pCopy, pCopy->srcHeight, pCopy->srcZ, pCopy->srcLOD),
                    destination_of(*pCopy, pCopy->dstHeight, pCopy->dstZ, pCopy->dstLOD),
-                   pCopy->WidthInBytes, pCopy->Height, pCopy->Depth, hStream, peers);
+                   without_contexts(*pCopy), hStream, peers);
 }
 CUresult cuMemcpy3DPeer(const CUDA_MEMCPY3D_PEER* pCopy) {
   return api::cuMemcpy3DPeerAsync(pCopy, nullptr);
 }
 
 }  // namespace vgpu::stub::api
+
+namespace vgpu::stub {
+
+std::vector<std::byte> gather(const HostBox& box) {
+  std::vector<std::byte> packed(box.bytes());
+  std::byte* at = packed.data();
+  for (size_t z = 0; z < box.depth; ++z) {
+    for (size_t y = 0; y < box.height; ++y, at += box.width) {
+      std::memcpy(at, box.rows.row(y, z), box.width);
+    }
+  }
+  return packed;
+}
+
+void scatter(const HostBox& box, const std::byte* packed) {
+  for (size_t z = 0; z < box.depth; ++z) {
+    for (size_t y = 0; y < box.height; ++y, packed += box.width) {
+      std::memcpy(box.rows.row(y, z), packed, box.width);
+    }
+  }
+}
+
+CUresult describe_graph_copy(const CUDA_MEMCPY3D& given, wire::Copy3d& wire) {
+  if (given.WidthInBytes == 0 || given.Height == 0 || given.Depth == 0) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  api::Copy copy;
+  copy.wire.width_bytes = given.WidthInBytes;
+  copy.wire.height = given.Height;
+  copy.wire.depth = given.Depth;
+  CUresult result =
+      api::fill_copy(api::source_of(given, given.srcHeight, given.srcZ, given.srcLOD),
+                     api::destination_of(given, given.dstHeight, given.dstZ, given.dstLOD), copy);
+  if (result == CUDA_SUCCESS) result = api::name_host_side(given, copy);
+  wire = copy.wire;
+  return result;
+}
+
+}  // namespace vgpu::stub

@@ -16,6 +16,7 @@ CUresult find_event(CUevent handle, Event** event) {
 }
 
 bool known_complete(const Event& event) {
+  if (event.in_graph.load()) return false;  // a launch may have recorded it anew
   const uint64_t recorded = event.recorded.load(std::memory_order_acquire);
   if (recorded == event.completed.load(std::memory_order_acquire)) return true;
   if (recorded <= event.context->synced.load()) return true;
@@ -45,10 +46,12 @@ CUresult wait_for(Opcode opcode, CUevent handle) {
   call.put(event->id.load());
   const CUresult result = call.wait();
   if (result != CUDA_SUCCESS) return result;
-  event->completed.store(recorded, std::memory_order_release);
-  Stream* stream = event->stream.load();
-  if (stream != nullptr && stream->id.load() == event->stream_id.load()) {
-    set_complete(*stream, recorded);
+  if (!event->in_graph.load()) {
+    event->completed.store(recorded, std::memory_order_release);
+    Stream* stream = event->stream.load();
+    if (stream != nullptr && stream->id.load() == event->stream_id.load()) {
+      set_complete(*stream, recorded);
+    }
   }
   pull_shadows(nullptr);
   return CUDA_SUCCESS;
@@ -71,6 +74,7 @@ CUresult cuEventCreate(CUevent* phEvent, unsigned int Flags) {
     fresh.stream_id = 0;
     fresh.recorded = fresh.completed = 0;
     fresh.capture = nullptr;
+    fresh.in_graph = false;
   });
   if (event == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
   call.put(event->id.load());
@@ -106,7 +110,10 @@ CUresult cuEventRecordWithFlags(CUevent hEvent, CUstream hStream, unsigned int f
   call.put(flags);
   const CUresult result = call.send();
   if (result != CUDA_SUCCESS) return result;
-  if (flags == CU_EVENT_RECORD_EXTERNAL && capture != nullptr) return CUDA_SUCCESS;
+  if (flags == CU_EVENT_RECORD_EXTERNAL && capture != nullptr) {
+    event->in_graph = true;
+    return CUDA_SUCCESS;
+  }
   event->capture = capture;
   if (capture != nullptr) return CUDA_SUCCESS;
   event->stream = stream;
@@ -129,7 +136,10 @@ CUresult cuEventElapsedTime(float* pMilliseconds, CUevent hStart, CUevent hEnd) 
   if (const CUresult result = find_event(hEnd, &end); result != CUDA_SUCCESS) return result;
   if (pMilliseconds == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const bool timed = ((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING) == 0;
-  const bool recorded = start->recorded.load() != 0 && end->recorded.load() != 0;
+  const auto was_recorded = [](const Event& event) {
+    return event.recorded.load() != 0 || event.in_graph.load();
+  };
+  const bool recorded = was_recorded(*start) && was_recorded(*end);
   if (!timed || !recorded || start->context != end->context) return CUDA_ERROR_INVALID_HANDLE;
   Call call(Opcode::cuEventElapsedTime, start->context);
   call.adds_no_work();

@@ -5,7 +5,9 @@
 #include "stub/call.h"
 #include "stub/capture.h"
 #include "stub/copy.h"
+#include "stub/graph_params.h"
 #include "stub/launch.h"
+#include "stub/pending.h"
 #include "stub/process.h"
 #include "stub/shadow.h"
 #include "stub/statistics.h"
@@ -40,49 +42,13 @@ CUresult list_nodes(Opcode opcode, HandleKind kind, uint64_t object, CUgraphNode
   return CUDA_SUCCESS;
 }
 
-// u32 n, [u64]*n of existing nodes.
-void put_nodes(Call& call, const CUgraphNode* nodes, size_t count) {
-  if (nodes == nullptr && count != 0) return call.fail(CUDA_ERROR_INVALID_VALUE);
-  call.put(static_cast<uint32_t>(count));
-  for (size_t i = 0; i < count; ++i) call.put(call.handle(HandleKind::kGraphNode, nodes[i]));
-}
-
 void put_id_list(Call& call, const CUgraphNode* nodes, size_t count) {
   if (nodes == nullptr && count != 0) return call.fail(CUDA_ERROR_INVALID_VALUE);
   for (size_t i = 0; i < count; ++i) call.put(call.handle(HandleKind::kGraphNode, nodes[i]));
 }
 
-// The part that all cuGraphAdd...Node calls begin with; returns the new node's id.
-uint64_t begin_node(Call& call, CUgraph graph, const CUgraphNode* dependencies, size_t count) {
-  const uint64_t id = process()->nodes.reserve(1);
-  call.put(id);
-  call.put(call.handle(HandleKind::kGraph, graph));
-  put_nodes(call, dependencies, count);
-  return id;
-}
-
-CUresult end_node(Call& call, uint64_t id, CUgraphNode* node) {
-  const CUresult result = call.wait();
-  if (result != CUDA_SUCCESS) return result;
-  process()->nodes.add(id);
-  *node = as_handle<CUgraphNode>(id);
-  return CUDA_SUCCESS;
-}
-
-bool plain(const CUgraphEdgeData* edges, size_t count) {
-  for (size_t i = 0; edges != nullptr && i < count; ++i) {
-    if (edges[i].from_port != 0 || edges[i].to_port != 0 || edges[i].type != 0) return false;
-  }
-  return true;
-}
-
 void clear_edges(CUgraphEdgeData* edges, const size_t* count) {
   if (edges != nullptr && count != nullptr) std::memset(edges, 0, *count * sizeof *edges);
-}
-
-uint64_t context_id(CUcontext handle) {
-  const Context* context = handle == nullptr ? this_thread().current() : process()->context(handle);
-  return context == nullptr ? 0 : context->id.load();
 }
 
 }  // namespace
@@ -129,7 +95,9 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec* phGraphExec, CUgraph hGraph,
   call.put(static_cast<uint64_t>(flags));
   const CUresult result = call.wait();
   if (result != CUDA_SUCCESS) return result;
-  process()->graph_execs.find(id)->flags = flags;
+  GraphExec& exec = *process()->graph_execs.find(id);
+  exec.flags = flags;
+  exec.kinds = call.get<uint32_t>();
   *phGraphExec = as_handle<CUgraphExec>(id);
   return CUDA_SUCCESS;
 }
@@ -174,9 +142,18 @@ CUresult cuGraphExecUpdate_v2(CUgraphExec hGraphExec, CUgraph hGraph,
   if (resultInfo == nullptr) return CUDA_ERROR_INVALID_VALUE;
   call.put(call.handle(HandleKind::kGraphExec, hGraphExec));
   call.put(call.handle(HandleKind::kGraph, hGraph));
+  call.put(process()->nodes.reserve(2));
   const CUresult result = call.wait();
   *resultInfo = {};
   resultInfo->result = static_cast<CUgraphExecUpdateResult>(call.get<uint32_t>());
+  for (CUgraphNode* node : {&resultInfo->errorNode, &resultInfo->errorFromNode}) {
+    const auto id = call.get<uint64_t>();
+    if (id != 0) process()->nodes.add(id);
+    *node = as_handle<CUgraphNode>(id);
+  }
+  if (result == CUDA_SUCCESS) {
+    process()->graph_execs.find(hGraphExec)->kinds = call.get<uint32_t>();
+  }
   if (result != CUDA_SUCCESS && resultInfo->result == CU_GRAPH_EXEC_UPDATE_SUCCESS) {
     resultInfo->result = CU_GRAPH_EXEC_UPDATE_ERROR;
   }
@@ -187,7 +164,7 @@ CUresult cuGraphExecUpdate(CUgraphExec hGraphExec, CUgraph hGraph, CUgraphNode* 
                            CUgraphExecUpdateResult* updateResult_out) {
   CUgraphExecUpdateResultInfo info{};
   const CUresult result = api::cuGraphExecUpdate_v2(hGraphExec, hGraph, &info);
-  if (hErrorNode_out != nullptr) *hErrorNode_out = nullptr;
+  if (hErrorNode_out != nullptr) *hErrorNode_out = info.errorNode;
   if (updateResult_out != nullptr) *updateResult_out = info.result;
   return result;
 }
@@ -208,7 +185,15 @@ CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream) {
     return result;
   call.put(call.handle(HandleKind::kGraphExec, hGraphExec));
   counters().launches.fetch_add(1, std::memory_order_relaxed);
-  return call.finish();
+  const GraphExec* exec = process()->graph_execs.find(hGraphExec);
+  const uint32_t kinds = exec == nullptr ? 0 : exec->kinds.load();
+  const CUresult result = (kinds & wire::kMemoryStays) != 0 ? call.wait() : call.finish();
+  const bool captured = call.ordered_by()->capture.load() != nullptr;
+  if (result == CUDA_SUCCESS && !captured && (kinds & wire::kInvolvesHost) != 0) {
+    // Its host functions may write anywhere.
+    add_pending_download(*call.ordered_by(), nullptr, SIZE_MAX, call.number());
+  }
+  return result;
 }
 
 CUresult cuGraphGetNodes(CUgraph hGraph, CUgraphNode* nodes, size_t* numNodes) {
@@ -281,9 +266,11 @@ CUresult cuGraphDestroyNode(CUgraphNode hNode) {
   return result;
 }
 
-CUresult cuGraphAddDependencies(CUgraph hGraph, const CUgraphNode* from, const CUgraphNode* to,
-                                size_t numDependencies) {
-  Call call(Opcode::cuGraphAddDependencies);
+namespace {
+
+CUresult change_edges(Opcode opcode, CUgraph hGraph, const CUgraphNode* from, const CUgraphNode* to,
+                      size_t numDependencies) {
+  Call call(opcode);
   if (!call.ok()) return call.result();
   call.put(call.handle(HandleKind::kGraph, hGraph));
   call.put(static_cast<uint32_t>(numDependencies));
@@ -291,9 +278,27 @@ CUresult cuGraphAddDependencies(CUgraph hGraph, const CUgraphNode* from, const C
   put_id_list(call, to, numDependencies);
   return call.wait();
 }
+
+}  // namespace
+
+CUresult cuGraphAddDependencies(CUgraph hGraph, const CUgraphNode* from, const CUgraphNode* to,
+                                size_t numDependencies) {
+  return change_edges(Opcode::cuGraphAddDependencies, hGraph, from, to, numDependencies);
+}
+CUresult cuGraphRemoveDependencies(CUgraph hGraph, const CUgraphNode* from, const CUgraphNode* to,
+                                   size_t numDependencies) {
+  return change_edges(Opcode::cuGraphRemoveDependencies, hGraph, from, to, numDependencies);
+}
+CUresult cuGraphRemoveDependencies_v2(CUgraph hGraph, const CUgraphNode* from,
+                                      const CUgraphNode* to, const CUgraphEdgeData* edgeData,
+                                      size_t numDependencies) {
+  if (!plain_edges(edgeData, numDependencies))
+    return unsupported("cuGraphRemoveDependencies_v2 with edge data");
+  return api::cuGraphRemoveDependencies(hGraph, from, to, numDependencies);
+}
 CUresult cuGraphAddDependencies_v2(CUgraph hGraph, const CUgraphNode* from, const CUgraphNode* to,
                                    const CUgraphEdgeData* edgeData, size_t numDependencies) {
-  if (!plain(edgeData, numDependencies))
+  if (!plain_edges(edgeData, numDependencies))
     return unsupported("cuGraphAddDependencies_v2 with edge data");
   return api::cuGraphAddDependencies(hGraph, from, to, numDependencies);
 }
@@ -337,18 +342,9 @@ CUresult cuGraphAddMemsetNode(CUgraphNode* phGraphNode, CUgraph hGraph,
   Call call(Opcode::cuGraphAddMemsetNode);
   if (!call.ok()) return call.result();
   if (phGraphNode == nullptr || memsetParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const CUDA_MEMSET_NODE_PARAMS& set = *memsetParams;
-  if (set.width == 0 || set.height == 0) return CUDA_ERROR_INVALID_VALUE;
-  const size_t bytes = (set.height - 1) * set.pitch + set.width * set.elementSize;
-  if (!writable(set.dst, bytes)) return CUDA_ERROR_INVALID_VALUE;
+  if (const CUresult result = check_memset(*memsetParams); result != CUDA_SUCCESS) return result;
   const uint64_t id = begin_node(call, hGraph, dependencies, numDependencies);
-  call.put(context_id(ctx));
-  call.put(static_cast<uint64_t>(set.dst));
-  call.put(static_cast<uint64_t>(set.pitch));
-  call.put(static_cast<uint32_t>(set.value));
-  call.put(static_cast<uint32_t>(set.elementSize));
-  call.put(static_cast<uint64_t>(set.width));
-  call.put(static_cast<uint64_t>(set.height));
+  put_memset(call, ctx, *memsetParams);
   return end_node(call, id, phGraphNode);
 }
 
@@ -358,29 +354,16 @@ CUresult cuGraphAddMemcpyNode(CUgraphNode* phGraphNode, CUgraph hGraph,
   Call call(Opcode::cuGraphAddMemcpyNode);
   if (!call.ok()) return call.result();
   if (phGraphNode == nullptr || copyParams == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const CUDA_MEMCPY3D& d = *copyParams;
-  const auto on_device = [](CUmemorytype type, CUdeviceptr address) {
-    return type == CU_MEMORYTYPE_DEVICE ||
-           (type == CU_MEMORYTYPE_UNIFIED && process()->allocations.find(address));
-  };
-  if (!on_device(d.srcMemoryType, d.srcDevice) || !on_device(d.dstMemoryType, d.dstDevice)) {
-    return unsupported("cuGraphAddMemcpyNode with host memory or arrays");
-  }
-  const auto end = [&](CUdeviceptr base, size_t pitch, size_t height, size_t x, size_t y,
-                       size_t z) {
-    wire::CopyEnd out{};
-    out.memory_type = CU_MEMORYTYPE_DEVICE;
-    out.pitch = pitch == 0 ? d.WidthInBytes + x : pitch;
-    out.height = height == 0 ? d.Height + y : height;
-    out.pointer = base + (z * out.height + y) * out.pitch + x;
-    return out;
-  };
   wire::Copy3d copy{};
-  copy.source = end(d.srcDevice, d.srcPitch, d.srcHeight, d.srcXInBytes, d.srcY, d.srcZ);
-  copy.destination = end(d.dstDevice, d.dstPitch, d.dstHeight, d.dstXInBytes, d.dstY, d.dstZ);
-  copy.width_bytes = d.WidthInBytes;
-  copy.height = d.Height;
-  copy.depth = d.Depth;
+  if (const CUresult result = describe_graph_copy(*copyParams, copy); result != CUDA_SUCCESS) {
+    return result;
+  }
+  const Graph* graph = process()->graphs.find(hGraph);
+  const bool host = copy.source.memory_type == CU_MEMORYTYPE_HOST ||
+                    copy.destination.memory_type == CU_MEMORYTYPE_HOST;
+  if (host && graph != nullptr && graph->conditional) {
+    return unsupported("host memory in the body of a conditional node");
+  }
   const uint64_t id = begin_node(call, hGraph, dependencies, numDependencies);
   call.put(context_id(ctx));
   call.put(copy);

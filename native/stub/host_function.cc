@@ -9,6 +9,7 @@
 
 #include "generated/stub_api.h"
 #include "stub/call.h"
+#include "stub/graph_host.h"
 #include "stub/pending.h"
 #include "stub/process.h"
 
@@ -75,7 +76,9 @@ CUresult enqueue(std::unique_ptr<HostFunction> job, CUstream stream) {
   call.stream(stream);
   if (!call.ok()) return call.result();
   if (call.ordered_by()->capture.load() != nullptr) {
-    return unsupported("host functions under stream capture");
+    if (job->callback != nullptr) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    call.put(add_host_entry({.function = job->function, .user = job->user}));
+    return call.send();
   }
   job->context = call.context();
   job->stream = stream;

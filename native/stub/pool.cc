@@ -3,6 +3,7 @@
 
 #include "generated/stub_api.h"
 #include "stub/call.h"
+#include "stub/graph_host.h"
 #include "stub/process.h"
 #include "wire/calls.h"
 
@@ -52,13 +53,21 @@ CUresult allocate(Opcode opcode, CUdeviceptr* dptr, size_t size, uint64_t pool, 
   if (dptr == nullptr || size == 0) return CUDA_ERROR_INVALID_VALUE;
   call.put(static_cast<uint64_t>(size));
   if (named) call.put(call.handle(HandleKind::kMemPool, pool));
+  const bool captured = call.ordered_by()->capture.load() != nullptr;
+  const uint64_t entry = captured ? add_host_entry({}) : 0;
+  if (captured) call.put(entry);
   const CUresult result = call.wait();
-  if (result != CUDA_SUCCESS) return result;
+  if (result != CUDA_SUCCESS) {
+    if (captured) forget_host_entry(entry);
+    return result;
+  }
   *dptr = call.get<uint64_t>();
+  if (captured) set_host_entry_address(entry, *dptr);
   Allocation allocation;
   allocation.base = *dptr;
   allocation.size = size;
-  allocation.kind = AllocationKind::kAsync;
+  allocation.kind = captured ? AllocationKind::kGraph : AllocationKind::kAsync;
+  allocation.owner = entry;
   // Of the pool's device, and of no context.
   allocation.device = call.context()->device;
   if (const Pool* created = process()->pools.find(pool)) allocation.device = created->device;
@@ -99,6 +108,13 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   if (!call.ok()) return call.result();
   const auto allocation = process()->allocations.find(dptr);
   if (!allocation || allocation->base != dptr) return CUDA_ERROR_INVALID_VALUE;
+  const bool captured = call.ordered_by()->capture.load() != nullptr;
+  if (allocation->kind == AllocationKind::kGraph) {
+    // Whether it is there only the driver knows, and the next launch may bring it back.
+    call.put(static_cast<uint64_t>(dptr));
+    return call.wait();
+  }
+  if (captured) return CUDA_ERROR_INVALID_VALUE;  // memory of no graph
   if (allocation->kind != AllocationKind::kAsync && allocation->kind != AllocationKind::kAlloc) {
     return CUDA_ERROR_INVALID_VALUE;
   }

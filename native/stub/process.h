@@ -70,6 +70,7 @@ struct Process {
   HandleTable<Array> arrays{wire::HandleKind::kArray};
   HandleTable<MipmappedArray> mipmapped_arrays{wire::HandleKind::kMipmappedArray};
   HandleTable<Link> links{wire::HandleKind::kLink};
+  HandleTable<UserObject> user_objects{wire::HandleKind::kUserObject};
   NodeIds nodes;
   AllocationMap allocations;
   HostMap host;

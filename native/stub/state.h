@@ -31,6 +31,7 @@ struct Capture {
   CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
   uint32_t thread = 0;  // dense number of the thread that began it
   Stream* origin = nullptr;
+  uint64_t into = 0;  // the program's own graph that it goes to
   std::atomic<bool> invalidated{false};
   std::vector<std::pair<Stream*, uint64_t>>
       members;  // and their ids; guarded by Process::capture_mutex
@@ -96,6 +97,7 @@ struct Event : Object {
   std::atomic<uint64_t> recorded{0};       // record number; 0: never
   std::atomic<uint64_t> completed{0};      // the `recorded` that is known to be complete
   std::atomic<Capture*> capture{nullptr};  // recorded inside this capture
+  std::atomic<bool> in_graph{false};       // launches of a graph record it, too
 };
 
 struct Parameter {
@@ -136,11 +138,14 @@ struct Module : Object {
 
 struct Graph : Object {
   Context* context = nullptr;
+  bool conditional = false;  // the body of a conditional node
 };
 struct GraphExec : Object {
   Context* context = nullptr;
   uint64_t flags = 0;
+  std::atomic<uint32_t> kinds{0};  // wire::InstanceKinds
 };
+struct UserObject : Object {};
 struct Pool : Object {
   Device* device = nullptr;
 };

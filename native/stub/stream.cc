@@ -1,8 +1,11 @@
 // Streams. Created and destroyed without waiting; whether a synchronize needs a trip is known from
 // what has been appended since the last one.
+#include <algorithm>
+
 #include "generated/stub_api.h"
 #include "stub/call.h"
 #include "stub/capture.h"
+#include "stub/copy.h"
 #include "stub/process.h"
 #include "stub/shadow.h"
 #include "stub/statistics.h"
@@ -240,6 +243,63 @@ CUresult cuStreamSetAttribute(CUstream hStream, CUstreamAttrID attr,
   return call.finish();
 }
 
+namespace {
+
+// 4 or 8 bytes of memory of the program, at a multiple of their size.
+bool holds_value(CUdeviceptr address, uint64_t size) {
+  if (address % size != 0) return false;
+  if (writable(address, size)) return true;
+  const auto shadows = process()->host.shadowed();  // device copies of mapped host memory
+  return std::any_of(shadows.begin(), shadows.end(), [&](const HostRange& range) {
+    return address >= range.shadow && address + size <= range.shadow + range.size;
+  });
+}
+
+template <typename T>
+CUresult value_operation(Opcode opcode, CUstream stream, CUdeviceptr address, T value,
+                         unsigned flags) {
+  Call call(opcode);
+  call.stream(stream);
+  if (!call.ok()) return call.result();
+  if (!holds_value(address, sizeof value)) return CUDA_ERROR_INVALID_VALUE;
+  call.put(static_cast<uint64_t>(address));
+  call.put(value);
+  call.put(flags);
+  return call.finish();
+}
+
+bool valid_step(const CUstreamBatchMemOpParams& step) {
+  switch (step.operation) {
+    case CU_STREAM_MEM_OP_WAIT_VALUE_32:
+    case CU_STREAM_MEM_OP_WRITE_VALUE_32:
+      return holds_value(step.waitValue.address, 4);  // the same place in writeValue
+    case CU_STREAM_MEM_OP_WAIT_VALUE_64:
+    case CU_STREAM_MEM_OP_WRITE_VALUE_64:
+      return holds_value(step.waitValue.address, 8);
+    default:
+      return true;  // the driver knows
+  }
+}
+
+}  // namespace
+
+CUresult cuStreamWaitValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value,
+                                unsigned int flags) {
+  return value_operation(Opcode::cuStreamWaitValue32_v2, stream, addr, value, flags);
+}
+CUresult cuStreamWaitValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value,
+                                unsigned int flags) {
+  return value_operation(Opcode::cuStreamWaitValue64_v2, stream, addr, uint64_t{value}, flags);
+}
+CUresult cuStreamWriteValue32_v2(CUstream stream, CUdeviceptr addr, cuuint32_t value,
+                                 unsigned int flags) {
+  return value_operation(Opcode::cuStreamWriteValue32_v2, stream, addr, value, flags);
+}
+CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr addr, cuuint64_t value,
+                                 unsigned int flags) {
+  return value_operation(Opcode::cuStreamWriteValue64_v2, stream, addr, uint64_t{value}, flags);
+}
+
 CUresult cuStreamBatchMemOp_v2(CUstream stream, unsigned int count,
                                CUstreamBatchMemOpParams* paramArray, unsigned int flags) {
   static_assert(sizeof(CUstreamBatchMemOpParams) == 48);
@@ -247,6 +307,7 @@ CUresult cuStreamBatchMemOp_v2(CUstream stream, unsigned int count,
   call.stream(stream);
   if (!call.ok()) return call.result();
   if (paramArray == nullptr || count == 0 || count > 256) return CUDA_ERROR_INVALID_VALUE;
+  if (!std::all_of(paramArray, paramArray + count, valid_step)) return CUDA_ERROR_INVALID_VALUE;
   call.put(count);
   call.raw(paramArray, count * sizeof *paramArray);
   call.put(flags);

@@ -75,12 +75,13 @@ inline constexpr uint64_t kFirstCreatedMemPool = 0x1000;
 // slice height = height, origin 0): the client gathers and scatters rows.
 // cuMemcpy3DAsync_v2    [kHasBulk: u64 transfer] Copy3d [source host and no bulk: bytes[w * h * d]]
 //                       -> [destination host and no bulk: bytes[w * h * d]]
+// In a graph (under capture too) a host side is a host entry, no bytes follow, and the call is async.
 struct CopyEnd {
   uint32_t memory_type;  // CUmemorytype: 1 host, 2 device, 3 array
   uint32_t lod;
-  uint64_t pointer;  // device address, or array id; 0 for host
-  uint64_t pitch;    // bytes per row; 0 for array
-  uint64_t height;   // rows per slice; 0 for array
+  uint64_t pointer;  // device address, or array id; for host 0, in a graph the host entry
+  uint64_t pitch;    // bytes per row; 0 for array; for a host entry the first address that is touched
+  uint64_t height;   // rows per slice; 0 for array; for a host entry how many bytes from there
   uint64_t x_bytes;
   uint64_t y;
   uint64_t z;
@@ -98,6 +99,7 @@ static_assert(std::is_trivially_copyable_v<Copy3d>);
 // --- stream-ordered memory -------------------------------------------------------------------------
 // cuMemAllocAsync          sync   u64 size -> u64 address                 (stream in the header)
 // cuMemAllocFromPoolAsync  sync   u64 size, u64 pool -> u64 address       (stream in the header)
+//                          under capture both end in u64 host entry, which stands for the memory
 // cuMemFreeAsync           async  u64 address                             (stream in the header)
 // cuMemPoolCreate          sync   u64 pool, MemPoolProps
 // cuMemPoolDestroy         async  u64 pool
@@ -165,7 +167,25 @@ static_assert(sizeof(MemAllocationProps) == 24);
 // queue; while the ticket is not known yet it answers INVALID_VALUE and is repeated.
 // cuLaunchHostFunc     async  u64 ticket                  (stream in the header)
 // cuStreamAddCallback  sync   u64 ticket
-// While the stream is capturing the stub refuses both (CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED).
+// While the stream is capturing, the ticket of cuLaunchHostFunc is a host entry (below).
+//
+// Graphs name things of the client by *host entries*: numbers that the client chooses, for a function, a
+// host side of a copy, memory that the graph allocates, or a user object. While a graph runs the executor
+// asks the client for what it needs: a thread of the stub keeps a kWait waiting (cuStreamAddCallback with
+// ticket 0), does what its reply says, and says so with its next one.
+// cuStreamAddCallback  sync   [kHasBulk: u64 transfer] u64 0, u32 verb, ...
+//   kWait   u64 serial that is done (0: none) -> u64 serial, u32 n, [u32 HostAction, u64 entry]*n
+//   kSend   u64 entry, u64 offset, u64 size [no bulk: bytes[size]]       what a copy of the graph reads
+//   kFetch  u64 entry, u64 offset, u64 size -> [no bulk: bytes[size]]    what it has written
+enum class HostVerb : uint32_t { kWait = 0, kSend = 1, kFetch = 2 };
+enum class HostAction : uint32_t {
+  kRunFunction = 0,
+  kSendSource = 1,
+  kFetchDestination = 2,
+  kForget = 3,         // no graph names the entry any more
+  kDestroyObject = 4,  // the user object has lost its last reference
+  kKeepMemory = 5,     // no graph has the memory any more, but a launch has left it
+};
 
 // --- modules and libraries -------------------------------------------------------------------------
 // The image: `kind` is image::Kind (kPtx, kElf, kFatbin; never kWrapper). Several parts (wrapper
@@ -249,6 +269,7 @@ inline constexpr size_t kLaunchHeaderBytes = 36;
 // cuGraphDestroy               async  u64 graph
 // cuGraphClone                 sync   u64 fresh graph, u64 original
 // cuGraphInstantiateWithFlags  sync   u64 exec, u64 graph, u64 flags    (and ...WithParams' flags)
+//                                     -> u32 InstanceKinds
 // cuGraphExecDestroy           async  u64 exec
 // cuGraphLaunch                async  u64 exec
 // cuGraphUpload                async  u64 exec
@@ -259,7 +280,8 @@ inline constexpr size_t kLaunchHeaderBytes = 36;
 // cuGraphNodeGetType           sync   u64 node -> u32 type
 // cuGraphNodeGetDependencies / DependentNodes sync u64 node, u64 first node, u32 room -> u64 total,
 //                                     u32 n, [u64]*n
-// cuGraphExecUpdate            sync   u64 exec, u64 graph -> u32 update result
+// cuGraphExecUpdate            sync   u64 exec, u64 graph, u64 first node (two ids) -> u32 update result,
+//                                     u64 error node, u64 error from node (or 0), u32 InstanceKinds
 // cuGraphDestroyNode           sync   u64 node
 // cuGraphAddEmptyNode          sync   u64 node, u64 graph, u32 n, [u64 dependency]*n
 // cuGraphAddDependencies       sync   u64 graph, u32 n, [u64 from]*n, [u64 to]*n
@@ -267,7 +289,43 @@ inline constexpr size_t kLaunchHeaderBytes = 36;
 //                                     parameter bytes, bytes
 // cuGraphAddMemsetNode         sync   u64 node, u64 graph, u32 n, [u64]*n, u64 context, u64 address,
 //                                     u64 pitch, u32 value, u32 element, u64 width, u64 height
-// cuGraphAddMemcpyNode         sync   u64 node, u64 graph, u32 n, [u64]*n, u64 context, Copy3d (no host)
+// cuGraphAddMemcpyNode         sync   u64 node, u64 graph, u32 n, [u64]*n, u64 context, Copy3d
+// cuStreamBeginCaptureToGraph  sync   u64 graph, u32 n, [u64 dependency]*n
+// cuGraphRemoveDependencies    sync   like cuGraphAddDependencies
+// cuGraphAddNode_v2            sync   u64 node, u64 graph, u32 n, [u64]*n, NodeParams -> u64 address of an
+//                                     allocation (0 otherwise)
+// cuGraphNodeSetParams         sync   u64 node, NodeParams
+// cuGraphExecNodeSetParams     sync   u64 exec, u64 node, NodeParams
+// cuGraph...NodeGetParams, ...GetEvent  sync  u64 node -> what follows the type in NodeParams (kernel
+//                                     nodes: without context; allocations: the address behind it)
+// NodeParams: u32 CUgraphNodeType, then
+//   kernel       LaunchHeader[36], u32 parameter bytes, bytes
+//   memcpy       u64 context, Copy3d
+//   memset       u64 context, u64 address, u64 pitch, u32 value, u32 element, u64 width, u64 height
+//   host         u64 host entry
+//   graph        u64 graph, u32 CUgraphChildGraphNodeOwnership
+//   event        u64 event
+//   batch        u64 context, u32 n, bytes[48]*n, u32 flags
+//   allocation   u64 host entry, MemPoolProps, u32 n, [u32 location type, i32 ordinal, u32 flags]*n, u64 size
+//   free         u64 address
+//   conditional  u64 context, u64 conditional handle, u32 type, u32 n, [u64 body graph]*n
+// cuGraphChildGraphNodeGetGraph sync  u64 node, u64 fresh graph -> u64 graph
+// cuGraphNodeFindInClone       sync   u64 original node, u64 clone, u64 fresh node -> u64 node
+// cuGraphKernelNodeGetAttribute sync  u64 node, u32 attribute -> bytes[64]
+// cuGraphKernelNodeSetAttribute sync  u64 node, u32 attribute, bytes[64]
+// cuGraphConditionalHandleCreate sync u64 graph, u64 context, u32 default, u32 flags -> u64 handle
+// cuGraphDebugDotPrint         sync   u64 graph, u32 flags -> text
+// cuDeviceGetGraphMemAttribute sync   u32 device, u32 attribute -> u64
+// cuDeviceSetGraphMemAttribute sync   u32 device, u32 attribute, u64
+// cuUserObjectCreate           sync   u64 object, u64 host entry, u32 references
+// cuUserObjectRetain / Release sync   u64 object, u32 count
+// cuGraphRetainUserObject      sync   u64 graph, u64 object, u32 count, u32 flags
+// cuGraphReleaseUserObject     sync   u64 graph, u64 object, u32 count
+
+enum InstanceKinds : uint32_t {
+  kInvolvesHost = 1u << 0,  // launches call functions, or touch memory, of the client
+  kMemoryStays = 1u << 1,   // a launch may be refused for memory that is still, or not yet, there
+};
 
 // --- link ------------------------------------------------------------------------------------------
 // cuLinkCreate_v2   sync  u64 link, u32 options, u32 info_bytes, u32 error_bytes, [u32, u64]*options

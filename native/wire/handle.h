@@ -22,6 +22,7 @@ enum class HandleKind : uint8_t {
   kMipmappedArray,
   kLink,
   kGreenContext,
+  kUserObject,
 };
 
 // kind in the top byte (so that a handle is never a canonical pointer), counter below.

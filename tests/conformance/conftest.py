@@ -81,8 +81,6 @@ def cuda(route: Route) -> Route:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "route" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--routes").split(",")
-        if only := metafunc.definition.get_closest_marker("routes"):
-            chosen = [route for route in chosen if route in only.args]
         metafunc.parametrize("route", [r for r in ROUTES if r in chosen], indirect=True)
 
 

@@ -2,13 +2,9 @@
 
 import ctypes
 
-import pytest
-
 from harness import driver as d
 from harness import graphs as g
 from harness import kernels
-
-pytestmark = pytest.mark.routes("direct")  # not through the stub yet
 
 U32, U64 = ctypes.c_uint32, ctypes.c_uint64
 SIZE = 1 << 16

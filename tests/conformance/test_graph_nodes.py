@@ -8,8 +8,6 @@ from harness import driver as d
 from harness import graphs as g
 from harness import kernels
 
-pytestmark = pytest.mark.routes("direct")  # not through the stub yet
-
 U32, U64 = ctypes.c_uint32, ctypes.c_uint64
 
 
@@ -433,7 +431,11 @@ def test_conditional_nodes_with_the_default_value(cuda):
 
 def test_a_kernel_sets_the_condition(cuda):
     cuda.start()
-    module, stream = cuda.module(kernels.HEADER + kernels.COUNT_DOWN), cuda.stream()
+    source = (kernels.HEADER + kernels.COUNT_DOWN).encode() + b"\0"
+    loaded = ctypes.c_void_p()
+    if cuda.code("cuModuleLoadData", ctypes.byref(loaded), source) != 0:
+        pytest.skip("this driver links cudaGraphSetConditional from cudadevrt only")
+    module, stream = loaded.value, cuda.stream()
     rounds, total = cuda.alloc(4), cuda.upload(bytes(4))
     graph = g.Graph(cuda)
     handle, (body,) = conditional(cuda, graph, WHILE, 1, 1)

@@ -2,12 +2,8 @@
 
 import ctypes
 
-import pytest
-
 from harness import graphs as g
 from harness import kernels
-
-pytestmark = pytest.mark.routes("direct")  # not through the stub yet
 
 U32, U64 = ctypes.c_uint32, ctypes.c_uint64
 UPDATE_FAILURE = 910

@@ -31,5 +31,11 @@ def test_kernels_through_the_stub() -> None:
 
 
 @pytest.mark.programs
+@pytest.mark.parametrize("route", ROUTES)
+def test_graphs(route: str) -> None:
+    assert run_cupy(route, "cupy_graphs.py", timeout=DEADLINE).endswith("fine\n")
+
+
+@pytest.mark.programs
 def test_kernels_directly() -> None:
     assert run_cupy("direct", "cupy_kernels.py", timeout=DEADLINE).endswith("fine\n")

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "executor/handlers/host_side.h"
+#include "executor/handlers/support.h"
 #include "generated/executor_api.h"
 
 namespace vgpu::executor::handlers {
@@ -10,8 +12,8 @@ namespace {
 
 // Where the bytes of a host-to-device copy are: the transfer, or a copy of what came with the
 // record.
-StagingPool::Piece source_bytes(Session& session, const Command& command, wire::Reader& in,
-                                uint64_t transfer, uint64_t size) {
+StagingPool::Piece source_bytes(Session& session, wire::Reader& in, uint64_t transfer,
+                                uint64_t size) {
   if (transfer != 0) {
     auto buffer = session.take_bulk(transfer);
     if (buffer == nullptr || buffer->size != size) return {};
@@ -19,24 +21,9 @@ StagingPool::Piece source_bytes(Session& session, const Command& command, wire::
   }
   const auto bytes = in.take(size);
   if (!in.ok()) return {};
-  StagingPool::Piece piece =
-      session.capturing(command) ? StagingPool::Piece{} : session.staging().piece(size);
-  if (piece.data == nullptr) {
-    auto buffer = session.staging().get(size);
-    if (buffer == nullptr) return {};
-    piece = {buffer->data, buffer};
-  }
-  std::memcpy(piece.data, bytes.data(), size);
+  StagingPool::Piece piece = session.staging().piece(size);
+  if (piece.data != nullptr) std::memcpy(piece.data, bytes.data(), size);
   return piece;
-}
-
-// A copy to the device was issued; a captured one is read again at every replay.
-void hold_source(Session& session, const Command& command, StagingPool::Piece piece) {
-  if (session.capturing(command)) {
-    session.keep(std::move(piece.owner));
-  } else {
-    session.hold(command, std::move(piece.owner));
-  }
 }
 
 // Sends what the device has written into `buffer`, and answers, when the stream gets there.
@@ -68,12 +55,14 @@ CUresult cuMemcpyHtoDAsync_v2(Session& session, const Command& command, wire::Re
   if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   if (size == 0) return CUDA_SUCCESS;
-  StagingPool::Piece source = source_bytes(session, command, in, transfer, size);
+  // A graph reads the bytes at each launch: such copies travel as nodes do.
+  if (session.capturing(command)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  StagingPool::Piece source = source_bytes(session, in, transfer, size);
   Session::failed();
   if (source.data == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const CUresult result =
       session.driver().cuMemcpyHtoDAsync_v2(destination, source.data, size, stream);
-  if (result == CUDA_SUCCESS) hold_source(session, command, std::move(source));
+  if (result == CUDA_SUCCESS) session.hold(command, std::move(source.owner));
   return result;
 }
 
@@ -129,7 +118,8 @@ bool fill_destination(Session& session, const wire::CopyEnd& end, CUDA_MEMCPY3D&
   return end.memory_type >= CU_MEMORYTYPE_HOST && end.memory_type <= CU_MEMORYTYPE_ARRAY;
 }
 
-// Bytes of a packed host side; 0 when the product overflows.
+}  // namespace
+
 uint64_t packed_size(const wire::Copy3d& copy) {
   constexpr uint64_t kMost = uint64_t{1} << 40;
   if (copy.width_bytes > kMost || copy.height > kMost || copy.depth > kMost) return 0;
@@ -137,8 +127,6 @@ uint64_t packed_size(const wire::Copy3d& copy) {
   const auto bytes = rows * copy.width_bytes;
   return bytes > kMost ? 0 : static_cast<uint64_t>(bytes);
 }
-
-}  // namespace
 
 bool describe_copy(Session& session, const wire::Copy3d& from, CUDA_MEMCPY3D& to) {
   to = {};
@@ -189,6 +177,27 @@ CUresult cuMemcpy3DPeerAsync(Session& session, const Command& command, wire::Rea
   return session.driver().cuMemcpy3DPeerAsync(&copy, stream);
 }
 
+namespace {
+
+// Under capture: a node that reaches into the client.
+CUresult capture_copy(Session& session, const Command& command, const wire::Copy3d& wanted,
+                      CUDA_MEMCPY3D& copy, CUstream stream) {
+  std::shared_ptr<HostEntry> entry;
+  if (const CUresult result = make_copy_entry(session, wanted, copy, entry);
+      result != CUDA_SUCCESS) {
+    return result;
+  }
+  const CUresult result = session.driver().cuMemcpy3DAsync_v2(&copy, stream);
+  if (result == CUDA_SUCCESS) {
+    session.give_to_graph(captured_graph(session, command), *entry);
+  } else {
+    session.host_calls().discard(entry->id);
+  }
+  return result;
+}
+
+}  // namespace
+
 CUresult cuMemcpy3DAsync_v2(Session& session, const Command& command, wire::Reader& in,
                             wire::Writer&) {
   const bool bulk = (command.header.flags & wire::kHasBulk) != 0;
@@ -202,10 +211,14 @@ CUresult cuMemcpy3DAsync_v2(Session& session, const Command& command, wire::Read
   const bool to_host = wanted.destination.memory_type == CU_MEMORYTYPE_HOST;
   const uint64_t size = packed_size(wanted);
   if (size == 0 || (from_host && to_host)) return CUDA_ERROR_INVALID_VALUE;
+  if (session.driver().cuMemcpy3DAsync_v2 == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  if ((from_host || to_host) && session.capturing(command)) {
+    return capture_copy(session, command, wanted, copy, stream);
+  }
   StagingPool::Piece source;
   StagingPool::Buffer destination;
   if (from_host) {
-    source = source_bytes(session, command, in, transfer, size);
+    source = source_bytes(session, in, transfer, size);
     Session::failed();
     if (source.data == nullptr) return CUDA_ERROR_INVALID_VALUE;
     copy.srcHost = source.data;
@@ -214,7 +227,6 @@ CUresult cuMemcpy3DAsync_v2(Session& session, const Command& command, wire::Read
     copy.srcXInBytes = copy.srcY = copy.srcZ = 0;
   }
   if (to_host) {
-    if (session.capturing(command)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     const bool waits = (command.header.flags & wire::kReplyWanted) != 0;
     if (transfer == 0 && (size > wire::kMaxInline || !waits)) return CUDA_ERROR_INVALID_VALUE;
     destination = session.staging().get(size);
@@ -224,10 +236,9 @@ CUresult cuMemcpy3DAsync_v2(Session& session, const Command& command, wire::Read
     copy.dstHeight = copy.Height;
     copy.dstXInBytes = copy.dstY = copy.dstZ = 0;
   }
-  if (session.driver().cuMemcpy3DAsync_v2 == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
   const CUresult result = session.driver().cuMemcpy3DAsync_v2(&copy, stream);
   if (result != CUDA_SUCCESS) return result;
-  if (from_host) hold_source(session, command, std::move(source));
+  if (from_host) session.hold(command, std::move(source.owner));
   return to_host ? deliver(session, command, transfer, std::move(destination)) : CUDA_SUCCESS;
 }
 

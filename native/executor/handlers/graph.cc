@@ -1,6 +1,7 @@
 // Capture, and graphs as wholes. Every capture begins relaxed: the stub enforces the stricter
 // modes.
 #include "executor/handlers/graph_ids.h"
+#include "executor/handlers/host_side.h"
 #include "executor/handlers/support.h"
 #include "generated/executor_api.h"
 
@@ -16,6 +17,23 @@ CUresult cuStreamBeginCapture_v2(Session& session, const Command& command, wire:
   if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   const CUresult result =
       session.driver().cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_RELAXED);
+  if (result == CUDA_SUCCESS) ++context->capturing;
+  return result;
+}
+
+CUresult cuStreamBeginCaptureToGraph(Session& session, const Command& command, wire::Reader& in,
+                                     wire::Writer&) {
+  const auto graph = session.resolve<CUgraph>(in.get<uint64_t>());
+  const auto nodes = session.resolve_all<CUgraphNode>(in.array(sizeof(uint64_t)));
+  const CUstream stream = session.stream(command.header.stream);
+  ContextState* context = session.context();
+  if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
+  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
+  if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
+  const auto call = session.driver().cuStreamBeginCaptureToGraph;
+  if (call == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  const CUresult result =
+      call(stream, graph, nodes.data(), nullptr, nodes.size(), CU_STREAM_CAPTURE_MODE_RELAXED);
   if (result == CUDA_SUCCESS) ++context->capturing;
   return result;
 }
@@ -119,7 +137,7 @@ CUresult cuGraphClone(Session& session, const Command&, wire::Reader& in, wire::
 }
 
 CUresult cuGraphInstantiateWithFlags(Session& session, const Command&, wire::Reader& in,
-                                     wire::Writer&) {
+                                     wire::Writer& out) {
   const auto id = in.get<uint64_t>();
   const auto graph = session.resolve<CUgraph>(in.get<uint64_t>());
   const auto flags = in.get<uint64_t>();
@@ -127,8 +145,13 @@ CUresult cuGraphInstantiateWithFlags(Session& session, const Command&, wire::Rea
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   if (session.driver().cuGraphInstantiateWithFlags == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
   CUgraphExec exec = nullptr;
-  const CUresult result = session.driver().cuGraphInstantiateWithFlags(&exec, graph, flags);
-  if (result == CUDA_SUCCESS && !session.bind(id, exec)) return CUDA_ERROR_INVALID_VALUE;
+  CUresult result = session.driver().cuGraphInstantiateWithFlags(&exec, graph, flags);
+  if (result != CUDA_SUCCESS) return result;
+  result =
+      session.bind(id, exec) ? plan_instance(session, id, graph, out) : CUDA_ERROR_INVALID_VALUE;
+  if (result == CUDA_SUCCESS) return result;
+  session.forget(id);
+  session.driver().cuGraphExecDestroy(exec);
   return result;
 }
 
@@ -137,24 +160,38 @@ CUresult cuGraphExecDestroy(Session& session, const Command&, wire::Reader& in, 
   const auto exec = session.resolve<CUgraphExec>(id);
   if (!in.ok() || Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   session.forget(id);
+  session.set_host_plan(id, nullptr);
   return session.driver().cuGraphExecDestroy(exec);
 }
 
 CUresult cuGraphExecUpdate(Session& session, const Command&, wire::Reader& in, wire::Writer& out) {
-  const auto exec = session.resolve<CUgraphExec>(in.get<uint64_t>());
-  const auto graph = session.resolve<CUgraph>(in.get<uint64_t>());
+  const auto exec_id = in.get<uint64_t>();
+  const auto exec = session.resolve<CUgraphExec>(exec_id);
+  const auto graph_id = in.get<uint64_t>();
+  const auto graph = session.resolve<CUgraph>(graph_id);
   if (!in.ok() || Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
+  // A client of the first minor version sends no ids for the nodes that an error may name.
+  const uint64_t first = in.remaining() >= sizeof(uint64_t) ? in.get<uint64_t>() : 0;
   if (session.driver().cuGraphExecUpdate_v2 == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
   CUgraphExecUpdateResultInfo info{};
   const CUresult result = session.driver().cuGraphExecUpdate_v2(exec, graph, &info);
   out.put(static_cast<uint32_t>(info.result));
-  return result;
+  GraphIds ids(session, 0, first, first == 0 ? 0 : 2);
+  for (const CUgraphNode node : {info.errorNode, info.errorFromNode}) {
+    out.put(node == nullptr ? uint64_t{0} : ids.node(node, graph_id));
+  }
+  return result == CUDA_SUCCESS ? plan_instance(session, exec_id, graph, out) : result;
 }
 
 CUresult cuGraphLaunch(Session& session, const Command& command, wire::Reader& in, wire::Writer&) {
-  const auto exec = session.resolve<CUgraphExec>(in.get<uint64_t>());
+  const auto id = in.get<uint64_t>();
+  const auto exec = session.resolve<CUgraphExec>(id);
   const CUstream stream = session.stream(command.header.stream);
   if (!in.ok() || Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
+  const auto plan = session.host_plan(id);
+  if (plan != nullptr && plan->involves_host() && !session.capturing(command)) {
+    return launch_with_host(session, command, exec, plan);
+  }
   return session.driver().cuGraphLaunch(exec, stream);
 }
 

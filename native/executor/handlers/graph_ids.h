@@ -5,6 +5,7 @@
 #include <cuda.h>
 
 #include <span>
+#include <vector>
 
 #include "executor/session.h"
 
@@ -50,5 +51,16 @@ class GraphIds {
   uint64_t next_node_;
   uint32_t room_;
 };
+
+struct NewNode {
+  uint64_t id = 0;
+  uint64_t graph_id = 0;
+  CUgraph graph = nullptr;
+  std::vector<CUgraphNode> dependencies;
+};
+
+// u64 node, u64 graph, u32 n, [u64 dependency]*n
+NewNode read_new_node(Session& session, wire::Reader& in);
+CUresult bind_node(Session& session, const NewNode& wanted, CUresult result, CUgraphNode node);
 
 }  // namespace vgpu::executor::handlers

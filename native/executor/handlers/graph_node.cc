@@ -1,5 +1,6 @@
 // Nodes of graphs: shown, and added one by one.
 #include "executor/handlers/graph_ids.h"
+#include "executor/handlers/host_side.h"
 #include "executor/handlers/support.h"
 #include "generated/executor_api.h"
 
@@ -34,14 +35,8 @@ CUresult show(Session& session, wire::Reader& in, wire::Writer& out, Call call) 
   return CUDA_SUCCESS;
 }
 
-struct NewNode {
-  uint64_t id = 0;
-  uint64_t graph_id = 0;
-  CUgraph graph = nullptr;
-  std::vector<CUgraphNode> dependencies;
-};
+}  // namespace
 
-// u64 node, u64 graph, u32 n, [u64 dependency]*n
 NewNode read_new_node(Session& session, wire::Reader& in) {
   NewNode node;
   node.id = in.get<uint64_t>();
@@ -57,8 +52,6 @@ CUresult bind_node(Session& session, const NewNode& wanted, CUresult result, CUg
   session.own(wanted.graph_id, wanted.id);
   return CUDA_SUCCESS;
 }
-
-}  // namespace
 
 CUresult cuGraphGetNodes(Session& session, const Command&, wire::Reader& in, wire::Writer& out) {
   return show<CUgraph>(session, in, out, session.driver().cuGraphGetNodes);
@@ -140,15 +133,30 @@ CUresult cuGraphAddEmptyNode(Session& session, const Command&, wire::Reader& in,
   return bind_node(session, wanted, result, node);
 }
 
-CUresult cuGraphAddDependencies(Session& session, const Command&, wire::Reader& in, wire::Writer&) {
+namespace {
+
+// u64 graph, u32 n, [u64 from]*n, [u64 to]*n
+template <typename Call>
+CUresult change_edges(Session& session, wire::Reader& in, Call call) {
   const auto graph = session.resolve<CUgraph>(in.get<uint64_t>());
   const uint64_t count = in.get<uint32_t>();
   const auto from = session.resolve_all<CUgraphNode>(in.take(count * sizeof(uint64_t)));
   const auto to = session.resolve_all<CUgraphNode>(in.take(count * sizeof(uint64_t)));
   if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
-  if (session.driver().cuGraphAddDependencies == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
-  return session.driver().cuGraphAddDependencies(graph, from.data(), to.data(), from.size());
+  return call == nullptr ? CUDA_ERROR_NOT_SUPPORTED
+                         : call(graph, from.data(), to.data(), from.size());
+}
+
+}  // namespace
+
+CUresult cuGraphAddDependencies(Session& session, const Command&, wire::Reader& in, wire::Writer&) {
+  return change_edges(session, in, session.driver().cuGraphAddDependencies);
+}
+
+CUresult cuGraphRemoveDependencies(Session& session, const Command&, wire::Reader& in,
+                                   wire::Writer&) {
+  return change_edges(session, in, session.driver().cuGraphRemoveDependencies);
 }
 
 CUresult cuGraphAddKernelNode_v2(Session& session, const Command&, wire::Reader& in,
@@ -203,14 +211,16 @@ CUresult cuGraphAddMemcpyNode(Session& session, const Command&, wire::Reader& in
   CUDA_MEMCPY3D copy{};
   if (!in.ok() || !describe_copy(session, sides, copy)) return CUDA_ERROR_INVALID_VALUE;
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
-  if (sides.source.memory_type == CU_MEMORYTYPE_HOST ||
-      sides.destination.memory_type == CU_MEMORYTYPE_HOST ||
-      session.driver().cuGraphAddMemcpyNode == nullptr) {
-    return CUDA_ERROR_NOT_SUPPORTED;
+  if (session.driver().cuGraphAddMemcpyNode == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  std::shared_ptr<HostEntry> entry;
+  if (const CUresult made = make_copy_entry(session, sides, copy, entry); made != CUDA_SUCCESS) {
+    return made;
   }
   CUgraphNode node = nullptr;
   const CUresult result = session.driver().cuGraphAddMemcpyNode(
       &node, wanted.graph, wanted.dependencies.data(), wanted.dependencies.size(), &copy, context);
+  if (entry != nullptr && result == CUDA_SUCCESS) session.give_to_graph(wanted.graph, *entry);
+  if (entry != nullptr && result != CUDA_SUCCESS) session.host_calls().discard(entry->id);
   return bind_node(session, wanted, result, node);
 }
 

@@ -10,6 +10,13 @@ bool map_location(Session& session, uint32_t type, int32_t ordinal, CUmemLocatio
   return true;
 }
 
+int32_t worker_ordinal(Session& session, int device) {
+  for (uint32_t ordinal = 0; ordinal < session.contexts().device_count(); ++ordinal) {
+    if (session.device(ordinal) == device) return static_cast<int32_t>(ordinal);
+  }
+  return -1;
+}
+
 bool read_access(Session& session, wire::Reader& in, std::vector<CUmemAccessDesc>& access) {
   constexpr uint32_t kMost = 256;
   const auto count = in.get<uint32_t>();

@@ -71,6 +71,9 @@ CUresult cuMemAllocPitch_v2(Session& session, const Command& command, wire::Read
 // On the helper thread: the driver waits for the device.
 CUresult cuMemFree_v2(Session& session, const Command&, wire::Reader& in, wire::Writer&) {
   const auto address = in.get<uint64_t>();
+  if (const auto known = session.allocations().find(address); known && known->graph_entry != 0) {
+    return session.driver().cuMemFree_v2(address);
+  }
   const auto allocation = in.ok() ? session.allocations().take(address) : std::nullopt;
   if (!allocation) return CUDA_ERROR_INVALID_VALUE;
   const CUresult result = session.driver().cuMemFree_v2(address);

@@ -1,14 +1,16 @@
 // Stream-ordered memory. An allocation counts from its call to the call that frees it, whatever
 // becomes of the context; what a pool keeps for later is the driver's.
+#include "executor/handlers/host_side.h"
 #include "executor/handlers/support.h"
 #include "generated/executor_api.h"
 
 namespace vgpu::executor::handlers {
 namespace {
 
+// `entry`: under capture, the client's number for the memory of the graph.
 template <typename Allocate>
-CUresult allocate(Session& session, const Command& command, uint64_t size, wire::Writer& out,
-                  Allocate&& call) {
+CUresult allocate(Session& session, const Command& command, uint64_t size, uint64_t entry,
+                  wire::Writer& out, Allocate&& call) {
   const ContextState* context = session.context();
   if (size == 0) return CUDA_ERROR_INVALID_VALUE;
   if (context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
@@ -21,9 +23,21 @@ CUresult allocate(Session& session, const Command& command, uint64_t size, wire:
   }
   // Frees that the client has asked for may still be under way.
   if (result == CUDA_ERROR_OUT_OF_MEMORY && session.retry_in_order(command)) return kDeferred;
-  if (result == CUDA_SUCCESS) session.allocations().add(address, size, ordinal, 0);
+  if (result == CUDA_SUCCESS && entry != 0) {
+    session.allocations().add(address, size, ordinal, 0, entry);
+    const auto made = make_memory_entry(session, entry, address);
+    if (made == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    session.give_to_graph(captured_graph(session, command), *made);
+  } else if (result == CUDA_SUCCESS) {
+    session.allocations().add(address, size, ordinal, 0);
+  }
   out.put(static_cast<uint64_t>(address));
   return result;
+}
+
+// Of a capture: 0 outside one.
+uint64_t read_entry(Session& session, const Command& command, wire::Reader& in) {
+  return session.capturing(command) ? in.get<uint64_t>() : 0;
 }
 
 bool is_int(CUmemPool_attribute attribute) {
@@ -38,11 +52,12 @@ CUresult cuMemAllocAsync(Session& session, const Command& command, wire::Reader&
                          wire::Writer& out) {
   const auto size = in.get<uint64_t>();
   const CUstream stream = session.stream(command.header.stream);
+  const uint64_t entry = read_entry(session, command, in);
   if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   const auto call = session.driver().cuMemAllocAsync;
   if (call == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
-  return allocate(session, command, size, out,
+  return allocate(session, command, size, entry, out,
                   [&](CUdeviceptr* address) { return call(address, size, stream); });
 }
 
@@ -51,11 +66,12 @@ CUresult cuMemAllocFromPoolAsync(Session& session, const Command& command, wire:
   const auto size = in.get<uint64_t>();
   const auto pool = session.resolve<CUmemoryPool>(in.get<uint64_t>());
   const CUstream stream = session.stream(command.header.stream);
+  const uint64_t entry = read_entry(session, command, in);
   if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   const auto call = session.driver().cuMemAllocFromPoolAsync;
   if (call == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
-  return allocate(session, command, size, out,
+  return allocate(session, command, size, entry, out,
                   [&](CUdeviceptr* address) { return call(address, size, pool, stream); });
 }
 
@@ -64,6 +80,9 @@ CUresult cuMemFreeAsync(Session& session, const Command& command, wire::Reader& 
   const CUstream stream = session.stream(command.header.stream);
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   if (session.driver().cuMemFreeAsync == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  if (const auto known = session.allocations().find(address); known && known->graph_entry != 0) {
+    return session.driver().cuMemFreeAsync(address, stream);
+  }
   const auto allocation = in.ok() ? session.allocations().take(address) : std::nullopt;
   if (!allocation) return CUDA_ERROR_INVALID_VALUE;
   const CUresult result = session.driver().cuMemFreeAsync(address, stream);

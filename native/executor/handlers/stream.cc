@@ -1,4 +1,4 @@
-// Streams: creation, waiting, attributes, values, host functions.
+// Streams: creation, waiting, attributes, values.
 #include <cstring>
 #include <vector>
 
@@ -116,31 +116,6 @@ CUresult cuStreamBatchMemOp_v2(Session& session, const Command& command, wire::R
   if (session.driver().cuStreamBatchMemOp_v2 == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
   std::memcpy(operations.data(), bytes.data(), bytes.size());
   return session.driver().cuStreamBatchMemOp_v2(stream, count, operations.data(), flags);
-}
-
-// A host function runs in the client: it is told when the stream has got there, and the stream's
-// next call is issued when it says that the function has returned.
-CUresult cuLaunchHostFunc(Session& session, const Command& command, wire::Reader& in,
-                          wire::Writer&) {
-  const auto ticket = in.get<uint64_t>();
-  const CUstream stream = session.stream(command.header.stream);
-  (void)stream;
-  if (!in.ok() || session.host_functions().contains(ticket)) return CUDA_ERROR_INVALID_VALUE;
-  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
-  if (session.capturing(command)) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-  session.host_functions()[ticket] = session.hold_back();
-  session.after(command, [&session, command](CUresult result) { session.reply(command, result); });
-  return kDeferred;
-}
-
-CUresult cuStreamAddCallback(Session& session, const Command&, wire::Reader& in, wire::Writer&) {
-  const auto ticket = in.get<uint64_t>();
-  const auto it = session.host_functions().find(ticket);
-  if (!in.ok() || it == session.host_functions().end()) return CUDA_ERROR_INVALID_VALUE;
-  const uint64_t held_back = it->second;
-  session.host_functions().erase(it);
-  session.let_go(held_back);
-  return CUDA_SUCCESS;
 }
 
 }  // namespace vgpu::executor::handlers

@@ -37,6 +37,9 @@ class LaunchRequest {
 // A location of the client's for the driver; nullopt for kinds that are not served.
 bool map_location(Session& session, uint32_t type, int32_t ordinal, CUmemLocation& location);
 
+// The client's ordinal of a device of the driver; -1 when it does not have it.
+int32_t worker_ordinal(Session& session, int device);
+
 // u32 n, [u32 location type, i32 ordinal, u32 flags]*n
 bool read_access(Session& session, wire::Reader& in, std::vector<CUmemAccessDesc>& access);
 

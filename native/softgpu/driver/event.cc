@@ -168,6 +168,8 @@ CUresult cuStreamWaitEvent(CUstream stream_handle, CUevent handle, unsigned flag
   if (capturing(*pair.stream)) {
     if (flags == CU_EVENT_WAIT_EXTERNAL) return issue(pair.stream, WaitOperation{pair.event, {}});
     if (!completion) return CUDA_SUCCESS;  // never recorded: nothing to wait for
+    const std::lock_guard lock(capture_mutex());
+    if (pair.stream->capture) pair.stream->capture->invalidated = true;
     return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
   }
   if (!completion || completion->done()) return CUDA_SUCCESS;

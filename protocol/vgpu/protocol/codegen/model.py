@@ -23,6 +23,7 @@ HANDLES: dict[str, tuple[str, str]] = {
     "mipmapped_array": ("kMipmappedArray", "CUmipmappedArray"),
     "link": ("kLink", "CUlinkState"),
     "green_context": ("kGreenContext", "CUgreenCtx"),
+    "user_object": ("kUserObject", "CUuserObject"),
     "device": ("", "CUdevice"),
 }
 
