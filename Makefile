@@ -76,9 +76,10 @@ check: .venv/check-extra ## lint, types, formats
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
-generated: .venv/built ## a browsable copy of what the build generates, and docs/coverage.md
+generated: .venv/built ## a browsable copy of what the build generates, and generated parts of docs
 	rm -rf generated && cp -r $(TREE)/generated/generated generated
 	PYTHONPATH=protocol $(BIN)/python -m vgpu.protocol.codegen --spec protocol/spec --coverage docs/coverage.md
+	PYTHONPATH=tests $(BIN)/python -m softgpu.isa.refused docs/softgpu.md
 
 bench: .venv/cupy-extra ## ratios against the direct driver and the bare transport
 	$(BIN)/python bench/run.py

@@ -369,9 +369,9 @@ TEST(bad_texts_are_refused) {
     CHECK(program.module() == nullptr);
     CHECK(!program.log.empty());
   }
-  Program unknown(with_header(
-      ".visible .entry bad() { .reg .b32 %r<4>; vshr.u32.u32.u32.clamp %r1, %r2, %r3; }\n"
-      ".visible .entry good() { ret; }"));
+  Program unknown(
+      with_header(".visible .entry bad() { .reg .b32 %r<4>; wgmma.fence.sync.aligned; }\n"
+                  ".visible .entry good() { ret; }"));
   // What looks strange and is none: modifiers with `::`, guards, labels, comments, line directives.
   Program strange(with_header(R"(
 .visible .entry k(.param .u64 p) {
@@ -389,7 +389,7 @@ $L__BB0_2:
   CHECK(unknown.module() != nullptr);
   std::string log;
   CHECK(!unknown.module()->prepare(0, log));
-  CHECK(log.find("bad, line 4: vshr.u32") != std::string::npos);
+  CHECK(log.find("bad, line 4: wgmma.fence") != std::string::npos);
   CHECK(unknown.module()->prepare(1, log));
 }
 

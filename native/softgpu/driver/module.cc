@@ -20,14 +20,15 @@ bool relocate(const Code& code, const ptx::Instance& instance, size_t index,
               std::vector<std::byte>& bytes, std::string& log) {
   for (const auto& relocation : code.variables[index].relocations) {
     const auto found = code.variable_index.find(relocation.symbol);
-    if (found == code.variable_index.end() || relocation.offset + 8 > bytes.size()) {
+    if (found == code.variable_index.end() || relocation.offset + relocation.bytes > bytes.size()) {
       log = "the initial value of " + code.variables[index].name + " needs the address of " +
             relocation.symbol + ", which is not a variable of the module";
       return false;
     }
     const uint64_t address =
-        instance.addresses[found->second] + static_cast<uint64_t>(relocation.addend);
-    std::memcpy(&bytes[relocation.offset], &address, sizeof address);
+        (instance.addresses[found->second] + static_cast<uint64_t>(relocation.addend)) >>
+        relocation.shift;
+    std::memcpy(&bytes[relocation.offset], &address, relocation.bytes);
   }
   return true;
 }

@@ -34,7 +34,8 @@ void BlockState::start(uint64_t block_number) {
   }
 }
 
-// Threads that wait count; lanes of a warp that exited or never existed count with their warp.
+// A warp counts once all its living threads wait, and then as 32: those that exited or never
+// existed count with it.
 bool BlockState::check_barrier(uint32_t id) {
   Barrier& barrier = barriers[id];
   if (!barrier.used) return false;
@@ -42,8 +43,9 @@ bool BlockState::check_barrier(uint32_t id) {
   bool everyone = true;
   for (const auto& warp : warps) {
     const uint32_t there = warp->lanes_at_barrier(id);
-    if ((warp->live & ~there) != 0) everyone = false;
-    if (there != 0) threads += static_cast<uint32_t>(__builtin_popcount(there | ~warp->live));
+    const bool whole = (warp->live & ~there) == 0;
+    everyone &= whole;
+    if (there != 0 && whole) threads += kLanes;
   }
   const bool complete = barrier.count == 0 ? everyone : threads >= barrier.count;
   if (!complete) return false;

@@ -108,7 +108,8 @@ const Instr* Warp::call(const Instr* in, const CallInfo& info, Function* callee,
                  "call of something that is no function of the module");
   }
   account(in + 1);
-  if (frame->depth >= kMostDepth || frame->local_end + code->local_bytes > local_stride) {
+  const uint32_t top = (stack_top(*frame, callers) + 15) / 16 * 16;
+  if (frame->depth >= kMostDepth || top + code->local_bytes > local_stride) {
     if (frame->depth >= kMostDepth || code->local_bytes != 0) {
       return fault(in, FaultKind::kStackOverflow, __builtin_ctz(callers), "stack overflow");
     }
@@ -123,7 +124,7 @@ const Instr* Warp::call(const Instr* in, const CallInfo& info, Function* callee,
   home->expected = callers;
   home->call = true;
   home->info = &info;
-  frames.push_back(new_frame(*code, frame));
+  frames.push_back(new_frame(*code, frame, top));
   Frame* made = frames.back().get();
   made->home = home;
   home->callee = made;
@@ -166,15 +167,70 @@ const Instr* call(Warp& w, const Instr* in) {
   return w.call(in, info, w.run->module->function_at(first), same & w.mask);
 }
 
+namespace {
+
+std::vector<uint32_t>& stack_of(Frame& frame) {
+  if (frame.stack.empty()) frame.stack.assign(kLanes, frame.local_end);
+  return frame.stack;
+}
+
+void set_word(const Warp& w, const Instr* in, int lane, uint64_t value) {
+  if (in->mods == 8) {
+    w.row<uint64_t>(in->d)[lane] = value;
+  } else {
+    w.row<uint32_t>(in->d)[lane] = static_cast<uint32_t>(value);
+  }
+}
+uint64_t word_of(const Warp& w, const Instr* in, int lane) {
+  return in->mods == 8 ? w.row<uint64_t>(in->a)[lane] : w.row<uint32_t>(in->a)[lane];
+}
+
+}  // namespace
+
 const Instr* local_address(Warp& w, const Instr* in) {
   const uint64_t address = w.frame->local_base + static_cast<uint64_t>(in->imm);
   for (int i = 0; i < kLanes; ++i) {
-    if (w.lanes[i] == 0) continue;
-    if (in->mods == 8) {
-      w.row<uint64_t>(in->d)[i] = address;
-    } else {
-      w.row<uint32_t>(in->d)[i] = static_cast<uint32_t>(address);
+    if (w.lanes[i] != 0) set_word(w, in, i, address);
+  }
+  return in + 1;
+}
+
+// The stack of ours grows up; what alloca returns is the lowest address of the block all the same.
+const Instr* stack_grow(Warp& w, const Instr* in) {
+  std::vector<uint32_t>& stack = stack_of(*w.frame);
+  const auto align = static_cast<uint64_t>(in->imm);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    const uint64_t at = (stack[static_cast<size_t>(lane)] + align - 1) / align * align;
+    const uint64_t size = word_of(w, in, lane);
+    if (size > w.local_stride || at + size > w.local_stride) {
+      return w.fault(in, FaultKind::kStackOverflow, lane, "stack overflow");
     }
+    stack[static_cast<size_t>(lane)] = static_cast<uint32_t>(at + size);
+    set_word(w, in, lane, at);
+  }
+  return in + 1;
+}
+
+const Instr* stack_save(Warp& w, const Instr* in) {
+  const std::vector<uint32_t>& stack = stack_of(*w.frame);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    set_word(w, in, lane, stack[static_cast<size_t>(lane)]);
+  }
+  return in + 1;
+}
+
+const Instr* stack_restore(Warp& w, const Instr* in) {
+  std::vector<uint32_t>& stack = stack_of(*w.frame);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    const uint64_t saved = word_of(w, in, lane);
+    if (saved < w.frame->local_end || saved > w.local_stride) {
+      return w.fault(in, FaultKind::kStackOverflow, lane,
+                     "stackrestore of a value that stacksave did not give");
+    }
+    stack[static_cast<size_t>(lane)] = static_cast<uint32_t>(saved);
   }
   return in + 1;
 }
@@ -247,15 +303,81 @@ const Instr* unpack(Warp& w, const Instr* in) {
   return in + 1;
 }
 
+namespace {
+
+// Constant variables lie in global memory here; the spaces are told apart by address.
+bool in_constants(const Warp& w, uint64_t address) {
+  const auto variables = w.run->module->variables();
+  const auto& addresses = w.run->launch->instance->addresses;
+  for (size_t i = 0; i < variables.size(); ++i) {
+    if (variables[i].constant && address - addresses[i] < variables[i].size) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 const Instr* is_space(Warp& w, const Instr* in) {
   const uint64_t* a = w.row<uint64_t>(in->a);
   uint32_t truth = 0;
-  for (int i = 0; i < kLanes; ++i) {
-    truth |= static_cast<uint32_t>(a[i] >> 56 == static_cast<uint64_t>(in->imm)) << i;
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int i = __builtin_ctz(lanes);
+    const uint64_t window = a[i] >> 56;
+    bool inside = window == static_cast<uint64_t>(in->imm);
+    // The window of kernel parameters is part of the global one.
+    if (in->imm == 0) inside = window == 3 || (window == 0 && !in_constants(w, a[i]));
+    if (in->imm == 5) inside = window == 0 && in_constants(w, a[i]);
+    truth |= static_cast<uint32_t>(inside) << i;
   }
   w.set_predicate(in->d, truth);
   return in + 1;
 }
+
+namespace {
+
+uint32_t reduce(int64_t op, bool is_signed, uint32_t x, uint32_t y) {
+  const bool less = is_signed ? static_cast<int32_t>(y) < static_cast<int32_t>(x) : y < x;
+  switch (op) {
+    case 0:
+      return x + y;
+    case 1:
+      return less ? y : x;
+    case 2:
+      return less ? x : y;
+    case 3:
+      return x & y;
+    case 4:
+      return x | y;
+    default:
+      return x ^ y;
+  }
+}
+
+// The order of floats as that of integers, in which -0 is below +0.
+int32_t order_of(uint32_t bits) {
+  return static_cast<int32_t>((bits >> 31) != 0 ? bits ^ 0x7fffffffu : bits);
+}
+
+// redux.f32 of a group of lanes: NaNs do not count, unless all are or .NaN is given.
+uint32_t reduce_floats(const uint32_t* a, uint32_t group, const Instr* in) {
+  constexpr uint32_t kCanonicalNan = 0x7fffffff;
+  uint32_t best = kCanonicalNan;
+  bool found = false;
+  for (; group != 0; group &= group - 1) {
+    uint32_t value = a[__builtin_ctz(group)];
+    if ((in->mods & kHigh) != 0) value &= 0x7fffffffu;
+    if ((value & 0x7fffffffu) > 0x7f800000u) {
+      if ((in->mods & kNan) != 0) return kCanonicalNan;
+      continue;
+    }
+    const bool less = order_of(value) < order_of(best);
+    if (!found || less == (in->imm == 1)) best = value;
+    found = true;
+  }
+  return best;
+}
+
+}  // namespace
 
 // imm: add, min, max, and, or, xor; kSignedA: signed, kSignedB: f32.
 const Instr* redux(Warp& w, const Instr* in) {
@@ -269,48 +391,15 @@ const Instr* redux(Warp& w, const Instr* in) {
   const bool is_signed = (in->mods & kSignedA) != 0;
   const bool is_float = (in->mods & kSignedB) != 0;
   for (int i = 0; i < kLanes; ++i) {
+    if (is_float) {
+      result[i] = reduce_floats(a, members[i] & w.mask, in);
+      continue;
+    }
     bool first = true;
-    float best = 0;
-    bool not_a_number = false;
     for (uint32_t group = members[i] & w.mask; group != 0; group &= group - 1) {
       const uint32_t value = a[__builtin_ctz(group)];
-      if (is_float) {
-        float x;
-        std::memcpy(&x, &value, 4);
-        if ((in->mods & kHigh) != 0) x = __builtin_fabsf(x);
-        not_a_number |= x != x;
-        if (first || best != best || (in->imm == 1 ? x < best : x > best)) best = x;
-      } else if (first) {
-        result[i] = value;
-      } else {
-        const auto x = static_cast<int32_t>(value), y = static_cast<int32_t>(result[i]);
-        const bool less = is_signed ? x < y : value < result[i];
-        switch (in->imm) {
-          case 0:
-            result[i] += value;
-            break;
-          case 1:
-            result[i] = less ? value : result[i];
-            break;
-          case 2:
-            result[i] = less ? result[i] : value;
-            break;
-          case 3:
-            result[i] &= value;
-            break;
-          case 4:
-            result[i] |= value;
-            break;
-          default:
-            result[i] ^= value;
-            break;
-        }
-      }
+      result[i] = first ? value : reduce(in->imm, is_signed, result[i], value);
       first = false;
-    }
-    if (is_float) {
-      if (not_a_number && (in->mods & kNan) != 0) best = __builtin_nanf("");
-      std::memcpy(&result[i], &best, 4);
     }
   }
   for (int i = 0; i < kLanes; ++i) d[i] = w.lanes[i] != 0 ? result[i] : d[i];

@@ -165,7 +165,9 @@ const Instr* exit(Warp& w, const Instr* in) {
 const Instr* ret(Warp& w, const Instr* in) { return w.return_from(in); }
 
 const Instr* trap(Warp& w, const Instr* in) {
-  return w.fault(in, FaultKind::kTrap, __builtin_ctz(w.mask), "trap");
+  const uint32_t trapped = w.mask & w.predicate(in->a);
+  if (trapped == 0) return in + 1;
+  return w.fault(in, FaultKind::kTrap, __builtin_ctz(trapped), "trap");
 }
 
 const Instr* nothing(Warp&, const Instr* in) { return in + 1; }
@@ -191,6 +193,8 @@ const Instr* barrier(Warp& w, const Instr* in) {
     return w.fault(in, FaultKind::kIllegalInstruction, __builtin_ctz(w.mask),
                    "barrier " + std::to_string(id) + " does not exist");
   }
+  // PTX ISA 9.7.13.1: a warp arrives as a whole, once all its threads that live have come.
+  if (in->imm == 1 && !w.here(w.live)) return w.wait_lanes(in, w.live);
   Barrier& here = w.block->barriers[id];
   here.used = true;
   here.count = count;

@@ -49,9 +49,14 @@ Decoder::Family Decoder::family_of(std::string_view base) {
     add(&Decoder::decode_async, {"cp", "mbarrier"});
     add(&Decoder::decode_texture, {"tex", "tld4", "txq", "suq"});
     add(&Decoder::decode_surface, {"suld", "sust", "sured"});
-    add(&Decoder::decode_other, {"membar", "fence", "nanosleep", "prefetch", "prefetchu", "discard",
-                                 "applypriority", "createpolicy", "griddepcontrol", "setmaxnreg",
-                                 "pmevent", "alloca", "stacksave", "stackrestore"});
+    add(&Decoder::decode_other,
+        {"membar", "fence", "nanosleep", "prefetch", "prefetchu", "discard", "applypriority",
+         "createpolicy", "griddepcontrol", "setmaxnreg", "pmevent"});
+    add(&Decoder::decode_stack, {"alloca", "stacksave", "stackrestore"});
+    add(&Decoder::decode_video,
+        {"vadd",  "vsub",  "vabsdiff", "vmin",      "vmax",      "vshl",  "vshr",   "vset",
+         "vmad",  "vadd2", "vsub2",    "vabsdiff2", "vmin2",     "vmax2", "vavrg2", "vset2",
+         "vadd4", "vsub4", "vmin4",    "vmax4",     "vabsdiff4", "vset4", "vavrg4"});
     return map;
   }();
   const auto found = kFamilies->find(base);
@@ -106,12 +111,41 @@ std::unique_ptr<Code> Decoder::run(std::string& log) {
   return std::move(code_);
 }
 
+// Formal parameters in registers (.reg instead of .param) travel in the parameter area all the
+// same: loaded at the function's start, results stored before each return.
+void Decoder::move_formals(std::vector<Statement>& out, bool results, size_t position,
+                           uint32_t loc) {
+  const size_t count = function_.signature.results.size();
+  const size_t end = count + function_.signature.parameters.size();
+  for (size_t i = results ? 0 : count; i < (results ? count : end); ++i) {
+    const LocalVariable& formal = body_.variables[i];
+    if (formal.reg == kNone) continue;
+    Operand base, place, value;
+    base.kind = Operand::Kind::kVariable;
+    base.reg = static_cast<uint32_t>(i);
+    place.kind = Operand::Kind::kAddress;
+    place.parts = {base};
+    value.kind = Operand::Kind::kRegister;
+    value.reg = formal.reg;
+    const auto opcode = [&](std::string_view b16, std::string_view b32, std::string_view b64) {
+      return formal.size == 8 ? b64 : formal.size == 4 ? b32 : b16;
+    };
+    Statement& move = out.emplace_back();
+    move.opcode = results ? opcode("st.param.b16", "st.param.b32", "st.param.b64")
+                          : opcode("ld.param.b16", "ld.param.b32", "ld.param.b64");
+    move.operands = results ? std::vector{place, value} : std::vector{value, place};
+    move.position = position;
+    move.loc = loc;
+  }
+}
+
 bool Decoder::lower_guards() {
   body_.statements.push_back({});
   body_.statements.back().opcode = function_.signature.entry ? "exit" : "ret";
   std::vector<uint32_t> moved(body_.statements.size());
   std::vector<Statement> out;
   out.reserve(body_.statements.size());
+  if (!function_.signature.entry) move_formals(out, false, function_.signature.position, 0);
   for (size_t i = 0; i < body_.statements.size(); ++i) {
     Statement& statement = body_.statements[i];
     moved[i] = static_cast<uint32_t>(out.size());
@@ -126,6 +160,9 @@ bool Decoder::lower_guards() {
       around.targets = {kNone - static_cast<uint32_t>(i) - 1};  // old index i + 1, marked
       out.push_back(std::move(around));
       statement.guard = kNone;
+    }
+    if (statement.opcode.starts_with("ret")) {
+      move_formals(out, true, statement.position, statement.loc);
     }
     out.push_back(std::move(statement));
   }

@@ -40,16 +40,22 @@ class Decoder {
   bool decode_texture();  // tex, tld4, txq, suq
   bool decode_surface();  // suld, sust, sured
   bool decode_other();
+  bool decode_stack();
+  bool decode_video();
 
   bool decode_setp();
   bool decode_set();
   bool decode_convert_pack();
   bool decode_mixed(Op op);
-  bool decode_slct_float(Instr select, Type data);
+  bool decode_slct();
+  bool decode_lop3_predicate(uint32_t value);
   bool decode_set_pair(Type to, uint32_t lower, uint32_t upper);
   bool decode_mov();
   bool decode_pack(const Operand& vector, const Operand& scalar, Type type, bool unpack);
   bool decode_cvta();
+  const Function* call_target(std::string_view name);
+  bool decode_call_values(const Operand* actual, const std::vector<LocalVariable>& formals,
+                          bool results, std::vector<CallInfo::Piece>& out, uint32_t& end);
   bool decode_param_load(const Operand& address, const LocalVariable& variable);
   bool decode_brx();
   bool decode_redux();
@@ -68,6 +74,7 @@ class Decoder {
 
   bool fail(const std::string& why);
   bool lower_guards();
+  void move_formals(std::vector<Statement>& out, bool results, size_t position, uint32_t loc);
   bool decode_statement(const Statement& statement);
   void split_opcode(std::string_view opcode);
   [[nodiscard]] bool has(std::string_view modifier) const;
@@ -152,8 +159,12 @@ const Instr* frame_store(Warp& w, const Instr* in);
 const Instr* pack(Warp& w,
                   const Instr* in);  // d, list: parts, imm: count, mods: part bytes, row bytes
 const Instr* unpack(Warp& w, const Instr* in);
-const Instr* is_space(Warp& w, const Instr* in);  // d = a in window; imm: window, or 0 for global
+const Instr* is_space(Warp& w, const Instr* in);  // d = a in window; imm: window, 0 global, 5 const
 const Instr* redux(Warp& w, const Instr* in);
+const Instr* video(Warp& w, const Instr* in);             // d, a, b, c; data: VideoInfo
+const Instr* stack_grow(Warp& w, const Instr* in);        // d, a: size; imm: alignment, mods: bytes
+const Instr* stack_save(Warp& w, const Instr* in);        // d; mods: bytes
+const Instr* stack_restore(Warp& w, const Instr* in);     // a; mods: bytes
 const Instr* predicate_to_row(Warp& w, const Instr* in);  // d = a ? imm : 0, mods: row bytes
 const Instr* texture_fetch(Warp& w, const Instr* in);     // data: TextureInfo
 const Instr* texture_query(Warp& w, const Instr* in);     // imm: 1 for a surface

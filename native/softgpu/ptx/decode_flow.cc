@@ -1,4 +1,7 @@
 // Branches, calls, barriers, exchanges between lanes, fences and hints.
+#include <algorithm>
+#include <cstring>
+
 #include "softgpu/ptx/decode.h"
 
 namespace vgpu::softgpu::ptx {
@@ -49,6 +52,17 @@ bool Decoder::decode_brx() {
   return push(in);
 }
 
+// A function of a call table: the first of .calltargets, or of a variable's initial value.
+const Function* Decoder::call_target(std::string_view name) {
+  const ModuleText::Symbol symbol = module_.find(function_.unit, name);
+  if (symbol.kind == ModuleText::SymbolKind::kFunction) return module_.function(symbol.index);
+  if (symbol.kind != ModuleText::SymbolKind::kVariable) return nullptr;
+  const std::vector<std::byte>& table = module_.variables()[symbol.index].initial;
+  uint64_t handle = 0;
+  if (table.size() >= sizeof handle) std::memcpy(&handle, table.data(), sizeof handle);
+  return module_.function_at(handle);
+}
+
 // call (results), callee, (arguments) [, prototype or targets];
 bool Decoder::decode_call() {
   size_t at = 0;
@@ -78,44 +92,79 @@ bool Decoder::decode_call() {
   } else {
     info.target = source(callee, Type::kB64);
     code_->calls_indirectly = true;
-    const Operand& prototype = operand(at);
-    if (!prototype.is(Operand::Kind::kSymbol) || prototype.bits != 1) {
-      return fail("an indirect call without a prototype");
+    // A .callprototype, or a function of the list of possible targets, of which all are alike.
+    const Operand& kind = operand(at);
+    if (!kind.is(Operand::Kind::kSymbol)) return fail("an indirect call without a prototype");
+    if (kind.bits == 1) {
+      formal_results = &body_.prototypes[kind.reg].results;
+      formal_arguments = &body_.prototypes[kind.reg].parameters;
+    } else {
+      const Function* example = call_target(kind.name);
+      if (example == nullptr) return fail("an indirect call without a prototype");
+      formal_results = &example->signature.results;
+      formal_arguments = &example->signature.parameters;
     }
-    formal_results = &body_.prototypes[prototype.reg].results;
-    formal_arguments = &body_.prototypes[prototype.reg].parameters;
   }
   // A callee's parameter area holds results, then parameters, each at its alignment (at least 4).
   uint32_t end = 0;
-  const auto place = [&](const LocalVariable& formal) {
-    const auto align = static_cast<uint32_t>(std::max<uint64_t>(formal.align, 4));
-    const uint32_t offset = (end + align - 1) / align * align;
-    end = offset + static_cast<uint32_t>(formal.size);
-    return offset;
-  };
-  const auto pieces = [&](const Operand* actual, const std::vector<LocalVariable>& formals,
-                          std::vector<CallInfo::Piece>& out, bool back) {
-    const size_t count = actual == nullptr ? 0 : actual->parts.size();
-    if (count != formals.size()) return fail("a call with another number of operands");
-    for (size_t i = 0; i < count; ++i) {
-      const LocalVariable* mine = variable(actual->parts[i]);
-      if (mine == nullptr || mine->space != Space::kParam || formals[i].space != Space::kParam) {
-        return fail("a call with operands in registers");
-      }
-      const uint32_t theirs = place(formals[i]);
-      const auto bytes = static_cast<uint32_t>(std::min(mine->size, formals[i].size));
-      const auto ours = static_cast<uint32_t>(mine->offset);
-      out.push_back(back ? CallInfo::Piece{theirs, ours, bytes}
-                         : CallInfo::Piece{ours, theirs, bytes});
-    }
-    return true;
-  };
-  if (!pieces(results, *formal_results, info.results, true)) return false;
-  if (!pieces(arguments, *formal_arguments, info.arguments, false)) return false;
+  if (!decode_call_values(results, *formal_results, true, info.results, end)) return false;
+  if (!decode_call_values(arguments, *formal_arguments, false, info.arguments, end)) return false;
   Instr in;
   in.run = handlers::call;
   in.data = &info;
-  return push(in);
+  if (!push(in)) return false;
+  // Results that go into registers come back through the caller's own area.
+  for (size_t i = 0; i < info.results.size(); ++i) {
+    const Operand& to = results->parts[i];
+    if (variable(to) != nullptr || to.is(Operand::Kind::kSink)) continue;
+    const Type type = (*formal_results)[i].type;
+    Instr move;
+    move.imm = info.results[i].to;
+    move.d = result(to, type);
+    move.mods = size_of(type) | row_bytes(type) / 32 << 8;
+    move.run = handlers::frame_load;
+    if (!push(move)) return false;
+  }
+  return true;
+}
+
+// Where each value of a call lies in the caller's and in the callee's parameter area. A register
+// or a constant gets a place of its own in the caller's.
+bool Decoder::decode_call_values(const Operand* actual, const std::vector<LocalVariable>& formals,
+                                 bool results, std::vector<CallInfo::Piece>& out, uint32_t& end) {
+  const size_t count = actual == nullptr ? 0 : actual->parts.size();
+  if (count != formals.size()) return fail("a call with another number of operands");
+  for (size_t i = 0; i < count; ++i) {
+    const LocalVariable& formal = formals[i];
+    const auto align = static_cast<uint32_t>(std::max<uint64_t>(formal.align, 4));
+    const uint32_t theirs = (end + align - 1) / align * align;
+    end = theirs + static_cast<uint32_t>(formal.size);
+    const LocalVariable* mine = variable(actual->parts[i]);
+    auto bytes = static_cast<uint32_t>(formal.size);
+    uint32_t ours = 0;
+    if (mine != nullptr) {
+      if (mine->space != Space::kParam) return fail("a call with a variable that is no .param");
+      bytes = static_cast<uint32_t>(std::min(mine->size, formal.size));
+      ours = static_cast<uint32_t>(mine->offset);
+    } else {
+      if (bytes == 0 || bytes > 8 || bytes != size_of(formal.type)) {
+        return fail("a register in place of a structure");
+      }
+      ours = static_cast<uint32_t>((body_.param_bytes + 7) / 8 * 8);
+      body_.param_bytes = ours + 8;
+      if (!results) {
+        Instr move;
+        move.a = source(actual->parts[i], formal.type);
+        move.imm = ours;
+        move.mods = bytes | row_bytes(formal.type) / 32 << 8;
+        move.run = handlers::frame_store;
+        if (!push(move)) return false;
+      }
+    }
+    out.push_back(results ? CallInfo::Piece{theirs, ours, bytes}
+                          : CallInfo::Piece{ours, theirs, bytes});
+  }
+  return true;
 }
 
 bool Decoder::decode_barrier() {
@@ -237,11 +286,37 @@ bool Decoder::decode_other() {
     in.a = constant(0, 8);
     in.d = result(operand(0), Type::kB64);
     in.run = isa().arithmetic(Op::kMov, Type::kB64, 0);
-  } else if (base == "alloca" || base == "stacksave" || base == "stackrestore") {
-    return fail("");
   } else {
     in.run = handlers::nothing;
   }
+  return push(in);
+}
+
+// alloca, stacksave, stackrestore (PTX ISA 9.7.17): the type may be left out, the register's holds.
+bool Decoder::decode_stack() {
+  const Operand& first = operand(0);
+  if (!first.is(Operand::Kind::kRegister)) return fail("expected a register");
+  const Type declared = body_.registers[first.reg];
+  const Type type = size_of(type_ == Type::kNone ? declared : type_) == 8 ? Type::kU64 : Type::kU32;
+  Instr in;
+  in.mods = size_of(type);
+  code_->grows_stack = true;
+  if (parts_[0] == "stackrestore") {
+    in.a = source(first, type);
+    in.run = handlers::stack_restore;
+    return push(in);
+  }
+  in.run = handlers::stack_save;
+  if (parts_[0] == "alloca") {
+    in.a = source(operand(1), type);
+    const uint64_t align = operands() > 2 ? operand(2).bits : 8;
+    if (align == 0 || (align & (align - 1)) != 0 || align > (1u << 23)) {
+      return fail("an alignment that is no power of two up to 2^23");
+    }
+    in.imm = static_cast<int64_t>(std::max<uint64_t>(align, 8));
+    in.run = handlers::stack_grow;
+  }
+  in.d = result(first, type);
   return push(in);
 }
 

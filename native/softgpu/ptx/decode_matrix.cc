@@ -351,6 +351,19 @@ bool Decoder::decode_mbarrier() {
     return has_address_first ? decode_mbarrier_op(kind, operand(0), at(1), nullptr)
                              : decode_mbarrier_op(kind, operand(1), at(2), at(0));
   }
+  if (has("pending_count")) {  // of an arrival's token: all but its lowest bit, the phase
+    Instr in;
+    const uint32_t wide = scratch(256);
+    in.a = source(operand(1), Type::kB64);
+    in.b = constant(1, 4);
+    in.d = wide;
+    in.run = isa().arithmetic(Op::kShr, Type::kU64, 0);
+    if (!push(in)) return false;
+    in.a = wide;
+    in.d = result(operand(0), Type::kU32);
+    in.run = isa().resize(4, 8, false);
+    return push(in);
+  }
   if (has("test_wait") || has("try_wait")) {
     const MBarrier kind = has("parity") ? MBarrier::kWaitParity : MBarrier::kWaitToken;
     return decode_mbarrier_op(kind, operand(1), at(2), at(0));

@@ -51,8 +51,9 @@ bool Decoder::decode_param_load(const Operand& place, const LocalVariable& varia
   const uint32_t count = vector_count(parts_);
   const uint32_t bytes = size_of(type_);
   const bool vector = operand(0).is(Operand::Kind::kVector);
-  if (vector != (count > 1) && count > 1) return fail("expected a vector");
-  if (bytes == 0 || bytes > 8) return fail("a parameter of this type");
+  if (count > 1 && (!vector || operand(0).parts.size() != count)) return fail("expected a vector");
+  if (bytes == 0) return fail("a parameter of this type");
+  const bool halved = bytes == 16;  // two rows of 64 bits
   for (uint32_t k = 0; k < count; ++k) {
     Instr in;
     const Operand& to = vector ? operand(0).parts[k] : operand(0);
@@ -63,15 +64,20 @@ bool Decoder::decode_param_load(const Operand& place, const LocalVariable& varia
         return fail("beyond the parameter");
       }
       in.d = result(to, type_);
-      in.run = isa().broadcast(bytes);
+      in.run = isa().broadcast(halved ? 8 : bytes);
     } else {
       if (static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes)
         return fail("beyond the parameter");
       in.d = result(to, type_);
-      in.mods = bytes | row_bytes(type_) / 32 << 8;
+      in.mods = halved ? 8 | 8 << 8 : bytes | row_bytes(type_) / 32 << 8;
       in.run = handlers::frame_load;
     }
     if (!push(in)) return false;
+    if (halved) {
+      in.imm += 8;
+      in.d += 256;
+      if (!push(in)) return false;
+    }
   }
   return true;
 }
@@ -133,12 +139,18 @@ bool Decoder::decode_store() {
       in.a = rows[k];
       in.imm = static_cast<int64_t>(local->offset + static_cast<uint64_t>(place.parts[0].offset) +
                                     static_cast<uint64_t>(place.offset) + k * bytes);
-      if (bytes == 0 || bytes > 8 || static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes) {
+      if (bytes == 0 || static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes) {
         return fail("beyond the parameter");
       }
-      in.mods = bytes | row_bytes(type_) / 32 << 8;
+      const bool halved = bytes == 16;
+      in.mods = halved ? 8 | 8 << 8 : bytes | row_bytes(type_) / 32 << 8;
       in.run = handlers::frame_store;
       if (!push(in)) return false;
+      if (halved) {
+        in.imm += 8;
+        in.a += 256;
+        if (!push(in)) return false;
+      }
     }
     return true;
   }
@@ -190,6 +202,9 @@ bool Decoder::decode_atomic() {
   if (has("async")) return fail("red.async");
   const uint32_t count = vector_count(parts_);
   const bool ignore_result = result_wanted && operand(0).is(Operand::Kind::kSink);
+  // Elements go one after the other: a result must not overwrite what a later one still needs.
+  std::vector<uint32_t> old;
+  const bool staged = count > 1 && result_wanted && !ignore_result;
   const auto part = [&](size_t i, uint32_t k) -> const Operand& {
     return count > 1 && operand(i).parts.size() == count ? operand(i).parts[k] : operand(i);
   };
@@ -203,9 +218,22 @@ bool Decoder::decode_atomic() {
     in.imm += static_cast<int64_t>(k) * size_of(type_);
     in.b = source(part(first + 1, k), type_);
     in.c = *op == Atomic::kCas ? source(operand(first + 2), type_) : in.b;
-    in.d = (in.mods & kNoResult) != 0 ? in.b : result(part(0, k), type_);
+    if (staged) old.push_back(scratch(row_bytes(type_)));
+    in.d = (in.mods & kNoResult) != 0 ? in.b : staged ? old.back() : result(part(0, k), type_);
     in.run = isa().atomic(space, *op, type_);
     if (!push(in)) return false;
+  }
+  for (uint32_t k = 0; k < old.size(); ++k) {
+    Instr move;
+    move.a = old[k];
+    move.d = result(part(0, k), type_);
+    const uint32_t bytes = size_of(type_);
+    move.run = isa().arithmetic(Op::kMov,
+                                bytes == 2   ? Type::kB16
+                                : bytes == 4 ? Type::kB32
+                                             : Type::kB64,
+                                0);
+    if (!push(move)) return false;
   }
   return true;
 }

@@ -138,21 +138,12 @@ bool Decoder::decode_move() {
     if (has("shared") || has("shared::cta") || has("shared::cluster")) in.imm = 1;
     if (has("local")) in.imm = 2;
     if (has("param") || has("param::entry")) in.imm = 3;
+    if (has("const")) in.imm = 5;
     return push(in);
   }
   Instr in;
   const Type type = bits_type(type_);
-  if (base == "slct") {
-    const Type data = types_.size() > 1 ? types_[0] : type_;
-    in.a = source(operand(1), data);
-    in.b = source(operand(2), data);
-    in.c = source(operand(3), type_);
-    in.d = result(operand(0), data);
-    in.mods = arithmetic_mods();
-    if (type_ == Type::kF32) return decode_slct_float(in, data);
-    in.run = isa().arithmetic(Op::kSlct, bits_type(data), in.mods);
-    return push(in);
-  }
+  if (base == "slct") return decode_slct();
   in.a = source(operand(1), type_);
   in.b = source(operand(2), type_);
   in.c = predicate(operand(3));
@@ -161,17 +152,23 @@ bool Decoder::decode_move() {
   return push(in);
 }
 
-// slct by a float: c >= 0 into a scratch predicate (a NaN selects b), then selp.
-bool Decoder::decode_slct_float(Instr select, Type data) {
-  Instr test;
-  test.a = select.c;
-  test.b = constant(0, 4);
-  test.d = select.c = scratch(4);
-  test.mods = select.mods;
-  test.run = isa().compare(Compare::kGe, Type::kF32, test.mods);
-  if (!push(test)) return false;
+// slct is setp.ge of c and zero (never true of a NaN), then selp.
+bool Decoder::decode_slct() {
+  if (types_.size() < 2) return fail("unknown types");
+  const Type data = types_[0];
+  Instr compare;
+  compare.a = source(operand(3), type_);
+  compare.b = constant(0, 4);
+  compare.d = scratch(4);
+  compare.mods = arithmetic_mods();
+  compare.run = isa().compare(Compare::kGe, type_, compare.mods);
+  Instr select;
+  select.a = source(operand(1), data);
+  select.b = source(operand(2), data);
+  select.c = compare.d;
+  select.d = result(operand(0), data);
   select.run = isa().arithmetic(Op::kSelp, bits_type(data), 0);
-  return push(select);
+  return push(compare) && push(select);
 }
 
 bool Decoder::decode_mov() {
@@ -352,14 +349,14 @@ bool Decoder::decode_arithmetic() {
   if (op == Op::kPopc || op == Op::kClz || op == Op::kBfind) to = Type::kU32;
   if (op == Op::kFns) type = to = Type::kU32;
   if (op == Op::kDp4a || op == Op::kDp2a) {
-    if (types_.size() > 1 && is_signed(types_[0])) in.mods |= kSignedA;
+    if (types_.size() != 2) return fail("expected two types");
+    if (is_signed(types_[0])) in.mods |= kSignedA;
     if (is_signed(types_.back())) in.mods |= kSignedB;
     if (has("hi")) in.mods |= kHigh;
     type = to = Type::kU32;
   }
   if (op == Op::kLop3) {
     in.imm = static_cast<int64_t>(operand(4).bits);
-    if (operand(0).is(Operand::Kind::kPair)) return fail("lop3 with a predicate");
   }
   if (op == Op::kPrmt) {
     constexpr std::string_view kModes[] = {"", "f4e", "b4e", "rc8", "ecl", "ecr", "rc16"};
@@ -384,8 +381,22 @@ bool Decoder::decode_arithmetic() {
     if (op == Op::kMadWide && i == 2) wanted = to;
     *rows[i] = source(operand(static_cast<size_t>(i) + 1), wanted);
   }
-  in.d = result(operand(0), to);
+  const bool pair = operand(0).is(Operand::Kind::kPair);
+  if (pair && op != Op::kLop3) return fail("two results");
+  in.d = result(pair ? operand(0).parts[0] : operand(0), to);
   in.run = isa().arithmetic(op, type, in.mods);
+  return push(in) && (!pair || decode_lop3_predicate(in.d));
+}
+
+// lop3.BoolOp d|p, a, b, c, table, q: p = (d != 0) BoolOp q.
+bool Decoder::decode_lop3_predicate(uint32_t value) {
+  Instr in;
+  in.a = value;
+  in.b = constant(0, 4);
+  in.c = predicate(operand(5));
+  in.d = predicate_result(operand(0).parts[1]);
+  in.imm = has("and") ? 1 : 2;
+  in.run = isa().compare(Compare::kNe, Type::kB32, 0);
   return push(in);
 }
 
@@ -433,53 +444,56 @@ bool Decoder::decode_carry() {
   return push(in);
 }
 
-// cvt.pack.sat.to.s32[.b32] d, a, b [, c]: both clamped; 16-bit values fill d, 8-bit ones move into
-// its lower half below c's.
+// cvt.pack.sat.to.s32[.b32] d, a, b [, c]: both clamped; 16-bit values fill d, narrower ones move
+// into its lower part below c's.
 bool Decoder::decode_convert_pack() {
-  const Type to = types_[0];
-  const uint32_t bits = size_of(to) * 8;
-  if (bits != 8 && bits != 16) return fail("cvt.pack to this type");
-  const uint32_t mask = constant(bits == 8 ? 0xff : 0xffff, 4), by = constant(bits, 4);
-  const uint32_t clamped = scratch(64), high = scratch(128), low = scratch(128);
-  const auto step = [&](Handler run, uint32_t d, uint32_t a, uint32_t b, uint32_t mods) {
+  const std::string_view to = parts_.size() > 3 ? parts_[3] : std::string_view();
+  const bool is_signed = to.starts_with("s");
+  const uint32_t bits = to == "u16" || to == "s16" ? 16
+                        : to == "u8" || to == "s8" ? 8
+                        : to == "u4" || to == "s4" ? 4
+                        : to == "u2" || to == "s2" ? 2
+                                                   : 0;
+  if (bits == 0 || type_of(parts_.back()) == Type::kNone) return fail("cvt.pack to this type");
+  const auto least = static_cast<uint64_t>(is_signed ? -(int64_t{1} << (bits - 1)) : 0);
+  const uint64_t mask = (uint64_t{1} << bits) - 1;
+  const uint32_t lowest = constant(least & 0xffffffffu, 4);
+  const uint32_t highest = constant((least + mask) & 0xffffffffu, 4);
+  const uint32_t ones = constant(mask, 4), by = constant(bits, 4);
+  const uint32_t high = scratch(128), low = scratch(128);
+  const auto step = [&](Op op, Type type, uint32_t d, uint32_t a, uint32_t b) {
     Instr in;
-    in.run = run;
+    in.run = isa().arithmetic(op, type, 0);
     in.d = d;
     in.a = a;
     in.b = b;
-    in.mods = mods;
     return push(in);
   };
   for (size_t i = 0; i < 2; ++i) {
     const uint32_t row = i == 0 ? high : low;
-    if (!step(isa().convert(to, Type::kS32, kSat), clamped, source(operand(i + 1), Type::kS32), 0,
-              kSat) ||
-        !step(isa().resize(4, 2, false), row, clamped, 0, 0) ||
-        !step(isa().arithmetic(Op::kAnd, Type::kB32, 0), row, row, mask, 0)) {
+    if (!step(Op::kMax, Type::kS32, row, source(operand(i + 1), Type::kS32), lowest) ||
+        !step(Op::kMin, Type::kS32, row, row, highest) ||
+        !step(Op::kAnd, Type::kB32, row, row, ones)) {
       return false;
     }
   }
-  const Handler join = isa().arithmetic(Op::kOr, Type::kB32, 0);
-  const Handler shift = isa().arithmetic(Op::kShl, Type::kB32, 0);
-  if (!step(shift, high, high, by, 0) || !step(join, low, low, high, 0)) return false;
-  if (operands() > 3) {
-    if (!step(shift, high, source(operand(3), Type::kB32), constant(2 * bits, 4), 0) ||
-        !step(join, low, low, high, 0)) {
-      return false;
-    }
+  if (!step(Op::kShl, Type::kB32, high, high, by) || !step(Op::kOr, Type::kB32, low, low, high)) {
+    return false;
   }
-  return step(isa().arithmetic(Op::kMov, Type::kB32, 0), result(operand(0), Type::kB32), low, 0, 0);
+  if (operands() > 3 && (!step(Op::kShl, Type::kB32, high, source(operand(3), Type::kB32),
+                               constant(2 * uint64_t{bits}, 4)) ||
+                         !step(Op::kOr, Type::kB32, low, low, high))) {
+    return false;
+  }
+  return step(Op::kMov, Type::kB32, result(operand(0), Type::kB32), low, 0);
 }
 
 bool Decoder::decode_convert() {
-  if (types_.size() < 2) {
-    // cvt.pack.sat.convert.abType[.cType] is the only form with another shape.
-    return fail("unknown conversion");
-  }
+  if (has("pack")) return decode_convert_pack();
+  if (types_.size() < 2) return fail("unknown conversion");
   const Type to = types_[0], from = types_[1];
   Instr in;
   in.mods = arithmetic_mods();
-  if (has("pack")) return decode_convert_pack();
   in.a = source(operand(1), from);
   if (operands() > 2)
     in.b = source(operand(2), types_.size() > 2 && from == Type::kNone ? types_[2] : from);

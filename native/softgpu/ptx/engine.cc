@@ -22,7 +22,7 @@ uint64_t local_need(const Code& code, std::vector<const Code*>& path, bool& unbo
     unbounded = true;
     return code.local_bytes;
   }
-  if (code.calls_indirectly) unbounded = true;
+  if (code.calls_indirectly || code.grows_stack) unbounded = true;
   path.push_back(&code);
   uint64_t deepest = 0;
   for (const Function* callee : code.callees) {

@@ -32,10 +32,12 @@ struct Variable {
   bool external = false;           // declared here, defined in another module of the link
   bool weak = false;               // .weak or .common: gives way to another definition
   std::vector<std::byte> initial;  // empty: zeros
-  struct Relocation {  // a 64-bit address of another symbol, stored in the initial value
+  struct Relocation {  // the address of another symbol, or a byte of it, in the initial value
     uint64_t offset;
     std::string symbol;
     int64_t addend;
+    uint8_t bytes = 8;
+    uint8_t shift = 0;  // bits of the address below the byte that is stored
   };
   std::vector<Relocation> relocations;
 };

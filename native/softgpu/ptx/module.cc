@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "softgpu/ptx/constant.h"
 #include "softgpu/ptx/opcodes.h"
 
 namespace vgpu::softgpu::ptx {
@@ -65,8 +66,8 @@ class ModuleParser {
     }
     if (word == ".file" || word == ".loc") return skip_line(token.position);
     if (word == ".section") return skip_section();
-    if (word == ".pragma" || word == ".alias" || word == ".abi_preserve" ||
-        word == ".abi_preserve_control") {
+    if (word == ".alias") return parse_alias();
+    if (word == ".pragma" || word == ".abi_preserve" || word == ".abi_preserve_control") {
       return skip_statement();
     }
     return parse_symbol(token);
@@ -98,6 +99,17 @@ class ModuleParser {
     if (word == ".shared") return parse_variable(Space::kShared, linkage);
     if (word == ".tex") return parse_variable(Space::kGlobal, linkage);
     return unexpected(token);
+  }
+
+  // .alias name, function: another name of a function that is defined here (PTX ISA 11.6.7).
+  bool parse_alias() {
+    const std::string_view name = lexer_.take().text;
+    if (!expect(',')) return false;
+    const std::string_view aliased = lexer_.take().text;
+    const auto found = unit_.functions.find(aliased);
+    if (found == unit_.functions.end()) return fail("an alias of an unknown function");
+    unit_.functions[name] = found->second;
+    return expect(';');
   }
 
   bool parse_version() {
@@ -263,15 +275,16 @@ class ModuleParser {
     const uint64_t element = std::max<uint64_t>(size_of(type), 1);
     uint64_t count = lanes;
     bool unsized = false;
-    while (lexer_.accept('[')) {
-      if (lexer_.peek().kind == TokenKind::kNumber) {
-        const uint64_t extent = parse_literal(lexer_.take().text).bits;
-        if (extent != 0 && count > kMostBytes / extent) return fail("a variable of absurd size");
-        count *= extent;
-      } else {
-        unsized = true;
-      }
-      if (!expect(']')) return false;
+    std::vector<uint64_t> extents;
+    if (!parse_extents(lexer_, count, unsized, &extents)) return fail("a malformed extent");
+    if (count > kMostBytes) return fail("a variable of absurd size");
+    if (lanes > 1) extents.push_back(lanes);
+    // Bytes of one list at each depth of an initial value; the outermost is the whole variable.
+    list_bytes_.assign(1, UINT64_MAX);
+    for (size_t i = 1; i < extents.size(); ++i) {
+      uint64_t bytes = element;
+      for (size_t k = i; k < extents.size(); ++k) bytes *= extents[k];
+      list_bytes_.push_back(bytes);
     }
     variable.size = unsized ? 0 : count * element;
     if (variable.size > kMostBytes) return fail("a variable of absurd size");
@@ -316,40 +329,71 @@ class ModuleParser {
 
   bool parse_initializer(uint64_t element, Type type, Variable& variable) {
     if (lexer_.accept('{')) {
-      if (++depth_ > 16) return fail("an initial value nests too deeply");
+      const size_t depth = depth_++;
+      if (depth >= list_bytes_.size() && depth > 0)
+        return fail("an initial value nests too deeply");
+      const size_t begin = variable.initial.size();
       while (!lexer_.accept('}')) {
         if (!parse_initializer(element, type, variable)) return false;
         if (!lexer_.accept(',') && !lexer_.peek().is('}')) return fail("expected , or }");
       }
       --depth_;
+      if (depth == 0) return true;
+      const uint64_t end = begin + list_bytes_[depth];
+      if (variable.initial.size() > end) return fail("too many initial values");
+      if (end > kMostInitial) return fail("an initial value of absurd size");
+      variable.initial.resize(end);  // what is left out of an inner list is zero
       return true;
     }
+    const size_t minus = lexer_.peek().position;
     const bool negative = lexer_.accept('-');
     const Token token = lexer_.take();
     uint64_t bits = 0;
-    if (token.kind == TokenKind::kNumber) {
+    if (is_expression(token)) {
+      lexer_.seek(negative ? minus : token.position);
+      if (!parse_constant(lexer_, bits)) return fail("a malformed constant expression");
+    } else if (token.kind == TokenKind::kNumber && lexer_.accept('(')) {
+      if (!parse_masked(parse_literal(token.text).bits, variable)) return false;
+    } else if (token.kind == TokenKind::kNumber) {
       bits = literal_bits(token.text, type);
       if (negative) bits = negate(bits, type);
     } else if (token.kind == TokenKind::kWord) {
-      if (!parse_symbol_value(token, variable)) return false;
+      if (!parse_symbol_value(token, element, 0, variable)) return false;
     } else {
       return fail("malformed initial value");
     }
     const size_t at = variable.initial.size();
-    if (at > kMostBytes) return fail("an initial value of absurd size");
+    if (at >= variable.size && variable.size != 0) return fail("too many initial values");
     variable.initial.resize(at + element);
     std::memcpy(variable.initial.data() + at, &bits, std::min<uint64_t>(element, 8));
     return true;
   }
 
-  bool parse_symbol_value(Token token, Variable& variable) {
+  // More than a literal: a value that starts with an operator, or goes on with one.
+  bool is_expression(const Token& token) {
+    if (token.kind == TokenKind::kPunct) return token.is('(') || token.is('~') || token.is('!');
+    return token.kind == TokenKind::kNumber && continues_constant(lexer_.peek()) &&
+           parse_literal(token.text).kind == Literal::Kind::kInteger;
+  }
+
+  // 0xff00(name): one byte of an address (PTX ISA 5.4.4).
+  bool parse_masked(uint64_t mask, Variable& variable) {
+    const int shift = mask == 0 ? 0 : std::countr_zero(mask);
+    if (shift % 8 != 0 || mask >> shift != 0xff) return fail("a mask that is no byte");
+    return parse_symbol_value(lexer_.take(), 1, static_cast<uint8_t>(shift), variable) &&
+           expect(')');
+  }
+
+  bool parse_symbol_value(Token token, uint64_t bytes, uint8_t shift, Variable& variable) {
     bool generic = false;
     if (token.text == "generic") {
       generic = true;
       if (!expect('(')) return false;
       token = lexer_.take();
     }
-    Variable::Relocation relocation{variable.initial.size(), std::string(token.text), 0};
+    if (bytes != 8 && bytes != 1) return fail("an address of this size");
+    Variable::Relocation relocation{variable.initial.size(), std::string(token.text), 0,
+                                    static_cast<uint8_t>(bytes), shift};
     if (generic && !expect(')')) return false;
     while (lexer_.peek().is('+') || lexer_.peek().is('-')) {
       const bool minus = lexer_.take().is('-');
@@ -378,13 +422,15 @@ class ModuleParser {
   }
 
   static constexpr uint64_t kMostBytes = uint64_t{1} << 32;
+  static constexpr uint64_t kMostInitial = uint64_t{1} << 28;  // short texts must not fill memory
   static constexpr uint64_t kFirstHandle = (uint64_t{4} << 56) + 16;
   ModuleText& module_;
   ModuleText::Unit& unit_;
   size_t unit_index_;
   Lexer lexer_;
   SyntaxError error_;
-  int depth_ = 0;
+  size_t depth_ = 0;
+  std::vector<uint64_t> list_bytes_;
 };
 
 bool ModuleText::parse(std::span<const std::string_view> texts, std::string& log) {

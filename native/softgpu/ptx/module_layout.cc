@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "softgpu/ptx/constant.h"
 #include "softgpu/ptx/module.h"
 
 namespace vgpu::softgpu::ptx {
 namespace {
+
+constexpr uint64_t kMostBytes = uint64_t{1} << 31;  // more is refused at the launch
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
@@ -25,7 +28,9 @@ uint64_t declared_bytes(std::string_view text, const Signature& signature, std::
     uint64_t align = 0, size = 1, lanes = 1;
     while (lexer.peek().kind == TokenKind::kWord && lexer.peek().text[0] == '.') {
       const std::string_view word = lexer.take().text.substr(1);
-      if (word == "align") align = parse_literal(lexer.take().text).bits;
+      if (word == "align") {
+        align = std::min<uint64_t>(parse_literal(lexer.take().text).bits, 65536);
+      }
       if (word == "v2") lanes = 2;
       if (word == "v4") lanes = 4;
       if (type_of(word) != Type::kNone) size = size_of(type_of(word));
@@ -34,11 +39,10 @@ uint64_t declared_bytes(std::string_view text, const Signature& signature, std::
       lexer.take();  // the name
       uint64_t bytes = size * lanes;
       const uint64_t aligned = std::max<uint64_t>(align != 0 ? align : bytes, 4);
-      while (lexer.accept('[')) {
-        if (lexer.peek().kind == TokenKind::kNumber) bytes *= parse_literal(lexer.take().text).bits;
-        lexer.accept(']');
-      }
-      end = (end + aligned - 1) / aligned * aligned + bytes;
+      bool unsized = false;
+      if (!parse_extents(lexer, bytes, unsized)) return end;  // refused when the body is decoded
+      end = std::min((end + aligned - 1) / aligned * aligned, kMostBytes);
+      end = std::min(end + std::min(bytes, kMostBytes), kMostBytes);
     } while (lexer.accept(','));
   }
   return end;
@@ -181,8 +185,10 @@ void ModuleText::describe_kernels() {
     std::erase_if(variable.relocations, [&](const Variable::Relocation& relocation) {
       for (const auto& function : functions_) {
         if (function->signature.name != relocation.symbol) continue;
-        if (relocation.offset + 8 <= variable.initial.size()) {
-          std::memcpy(variable.initial.data() + relocation.offset, &function->handle, 8);
+        if (relocation.offset + relocation.bytes <= variable.initial.size()) {
+          const uint64_t value =
+              (function->handle + static_cast<uint64_t>(relocation.addend)) >> relocation.shift;
+          std::memcpy(variable.initial.data() + relocation.offset, &value, relocation.bytes);
         }
         return true;
       }

@@ -1,6 +1,7 @@
 // Statements of a function body (PTX ISA section 4.3), with scopes, labels and register ranges.
 #include <algorithm>
 
+#include "softgpu/ptx/constant.h"
 #include "softgpu/ptx/scope.h"
 #include "softgpu/ptx/syntax.h"
 
@@ -58,7 +59,9 @@ class BodyParser {
   void declare_formals(const std::vector<LocalVariable>& formals) {
     for (LocalVariable variable : formals) {
       if (variable.space == Space::kReg) {
+        // The caller passes it in the parameter area like the others; the decoder moves it.
         variable.reg = static_cast<uint32_t>(out_.registers.size());
+        variable.space = Space::kParam;
         out_.registers.push_back(variable.type);
         scope().registers[variable.name] = variable.reg;
       } else {
@@ -174,10 +177,13 @@ class BodyParser {
 
   bool parse_registers() {
     Type type = Type::kNone;
+    uint32_t lanes = 1;
     while (lexer_.peek().kind == TokenKind::kWord && lexer_.peek().text[0] == '.') {
       const std::string_view word = lexer_.take().text.substr(1);
       if (type_of(word) != Type::kNone) {
         type = type_of(word);
+      } else if (word == "v2" || word == "v4") {
+        lanes = word == "v2" ? 2 : 4;
       } else {
         return fail("a register of type ." + std::string(word));
       }
@@ -186,11 +192,16 @@ class BodyParser {
     do {
       const std::string_view name = lexer_.take().text;
       const auto first = static_cast<uint32_t>(out_.registers.size());
-      uint32_t count = 1;
-      if (lexer_.accept('<')) {
-        count = static_cast<uint32_t>(parse_literal(lexer_.take().text).bits);
+      uint32_t count = lanes;
+      if (lexer_.peek().is('<')) {
+        if (lanes > 1) return fail("a range of vector registers");
+        lexer_.take();
+        count = static_cast<uint32_t>(
+            std::min<uint64_t>(parse_literal(lexer_.take().text).bits, kMostRegisters + 1));
         if (!expect('>')) return false;
         scope().ranges.push_back({name, first, count});
+      } else if (lanes > 1) {
+        scope().vectors[name] = {first, lanes};
       } else {
         scope().registers[name] = first;
       }
@@ -226,18 +237,16 @@ class BodyParser {
       if (lexer_.accept('<')) {
         return fail("a variable range is not supported");
       }
-      while (lexer_.accept('[')) {
-        if (lexer_.peek().kind == TokenKind::kNumber) {
-          one.size *= parse_literal(lexer_.take().text).bits;
-        } else {
-          one.size = 0;
-        }
-        if (!expect(']')) return false;
-      }
-      if (one.size > (uint64_t{1} << 30) || one.align == 0 || one.align > 65536) {
+      bool unsized = false;
+      if (!parse_extents(lexer_, one.size, unsized)) return fail("a malformed extent");
+      if (unsized) one.size = 0;
+      if (one.size > kMostVariableBytes || one.align == 0 || one.align > 65536) {
         return fail("a variable of absurd size");
       }
       place(one);
+      if (std::max({out_.param_bytes, out_.local_bytes, out_.shared_bytes}) > kMostVariableBytes) {
+        return fail("variables of absurd size");
+      }
       scope().variables[one.name] = static_cast<uint32_t>(out_.variables.size());
       out_.variables.push_back(one);
     } while (lexer_.accept(','));
@@ -258,6 +267,8 @@ class BodyParser {
     if (opcode.kind != TokenKind::kWord) return fail("expected an instruction");
     statement.opcode = opcode.text;
     statement.position = opcode.position;
+    calls_ = opcode.text.starts_with("call");
+    video_ = opcode.text[0] == 'v' && !opcode.text.starts_with("vote");
     if (!lexer_.peek().is(';')) {
       do {
         Operand operand;
@@ -310,9 +321,14 @@ class BodyParser {
       out.kind = Operand::Kind::kVector;
       return parse_list('}', out.parts);
     }
-    if (token.is('(')) {
+    if (token.is('(') && calls_) {
       out.kind = Operand::Kind::kList;
       return parse_list(')', out.parts);
+    }
+    if (starts_expression(token)) {
+      lexer_.seek(token.position);
+      out.kind = Operand::Kind::kImmediate;
+      return parse_constant(lexer_, out.bits) || fail("a malformed constant expression");
     }
     if (token.is('!')) {
       if (!parse_simple(out)) return false;
@@ -320,20 +336,33 @@ class BodyParser {
       return true;
     }
     if (token.is('-') || token.is('+')) {
+      if (video_ && token.is('-') && lexer_.peek().kind == TokenKind::kWord) {
+        out.negated = true;
+        return parse_name(lexer_.take().text, out);
+      }
       const Token number = lexer_.take();
       if (number.kind != TokenKind::kNumber) return fail("expected a number");
       return set_literal(number.text, token.is('-'), out);
-    }
-    if (token.is('~')) {
-      const Token number = lexer_.take();
-      if (!set_literal(number.text, false, out)) return false;
-      out.bits = ~out.bits;
-      return true;
     }
     if (token.kind == TokenKind::kNumber) return set_literal(token.text, false, out);
     if (token.kind == TokenKind::kWord) return parse_name(token.text, out);
     error_ = {token.position, "unexpected '" + std::string(token.text) + "'"};
     return false;
+  }
+
+  // An integer with an operator before or after it; a sign alone is part of a literal.
+  bool starts_expression(const Token& first) {
+    if (first.is('(')) return true;
+    const Token& next = lexer_.peek();
+    if (first.is('!') || first.is('~')) return next.kind == TokenKind::kNumber || next.is('(');
+    Token number = first;
+    Lexer ahead = lexer_;
+    if (first.is('-') || first.is('+')) {
+      if (next.is('(')) return true;
+      number = ahead.take();
+    }
+    if (number.kind != TokenKind::kNumber || !continues_constant(ahead.peek())) return false;
+    return parse_literal(number.text).kind == Literal::Kind::kInteger;
   }
 
   bool set_literal(std::string_view text, bool negative, Operand& out) {
@@ -425,8 +454,39 @@ class BodyParser {
           return true;
         }
       }
+      if (find_vector(here, name, out)) return true;
     }
-    return false;
+    const size_t dot = name.rfind('.');
+    if (!video_ || dot == std::string_view::npos || dot == 0) return false;
+    out.select = name.substr(dot + 1);
+    return find_register(name.substr(0, dot), out);
+  }
+
+  // A vector register, or one of its components.
+  static bool find_vector(const Scope& here, std::string_view name, Operand& out) {
+    if (here.vectors.empty()) return false;
+    const size_t dot = name.rfind('.');
+    const auto whole = here.vectors.find(name);
+    if (whole != here.vectors.end()) {
+      out.kind = Operand::Kind::kVector;
+      for (uint32_t i = 0; i < whole->second.count; ++i) {
+        Operand part;
+        part.kind = Operand::Kind::kRegister;
+        part.reg = whole->second.first + i;
+        out.parts.push_back(std::move(part));
+      }
+      return true;
+    }
+    if (dot == std::string_view::npos || dot + 2 != name.size()) return false;
+    const auto found = here.vectors.find(name.substr(0, dot));
+    size_t component = std::string_view("xyzw").find(name[dot + 1]);
+    if (component == std::string_view::npos) {
+      component = std::string_view("rgba").find(name[dot + 1]);
+    }
+    if (found == here.vectors.end() || component >= found->second.count) return false;
+    out.kind = Operand::Kind::kRegister;
+    out.reg = found->second.first + static_cast<uint32_t>(component);
+    return true;
   }
 
   bool find_variable(std::string_view name, Operand& out) {
@@ -472,9 +532,12 @@ class BodyParser {
         Operand& last = statement.operands.back();
         if (last.is(Operand::Kind::kSymbol)) {
           const auto* prototype = find_in_scopes(from, &Scope::prototypes, last.name);
+          const auto* table = find_in_scopes(from, &Scope::tables, last.name);
           if (prototype != nullptr) {
             last.reg = *prototype;
             last.bits = 1;  // marks a resolved prototype
+          } else if (table != nullptr && !table->empty()) {
+            last.name = table->front();  // all of .calltargets have one signature
           }
         }
       }
@@ -501,6 +564,8 @@ class BodyParser {
   std::vector<int> statement_scopes_;
   int scope_ = -1;
   int depth_ = 0;
+  bool calls_ = false;  // the statement at hand is a call
+  bool video_ = false;  // the statement at hand is a video instruction
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Parameter lists of functions and prototypes (PTX ISA section 7.1).
 #include <algorithm>
 
+#include "softgpu/ptx/constant.h"
 #include "softgpu/ptx/syntax.h"
 
 namespace vgpu::softgpu::ptx {
@@ -42,14 +43,10 @@ bool parse_formals(Lexer& lexer, std::vector<LocalVariable>& out, SyntaxError& e
     variable.name = lexer.take().text;
     variable.size = size_of(variable.type);
     if (!aligned) variable.align = std::max<uint64_t>(variable.size, 1);
-    while (lexer.accept('[')) {
-      if (lexer.peek().kind == TokenKind::kNumber) {
-        variable.size *= parse_literal(lexer.take().text).bits;
-      }
-      if (!lexer.accept(']')) {
-        error = {lexer.peek().position, "expected ]"};
-        return false;
-      }
+    bool unsized = false;
+    if (!parse_extents(lexer, variable.size, unsized)) {
+      error = {lexer.peek().position, "a malformed extent"};
+      return false;
     }
     if (variable.align == 0 || variable.align > 65536 || variable.size > (1u << 20)) {
       error = {lexer.peek().position, "a parameter of absurd size"};

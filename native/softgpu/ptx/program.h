@@ -17,6 +17,7 @@
 #include "softgpu/ptx/matrix.h"
 #include "softgpu/ptx/syntax.h"
 #include "softgpu/ptx/texture.h"
+#include "softgpu/ptx/video.h"
 
 namespace vgpu::softgpu::ptx {
 
@@ -81,6 +82,7 @@ struct Code {
   std::deque<CallInfo> calls;
   std::deque<MatrixInfo> matrices;
   std::deque<TextureInfo> textures;
+  std::deque<VideoInfo> videos;
   std::deque<std::string> texts;
   std::vector<std::byte> pool;
   std::vector<PoolPatch> patches;
@@ -90,6 +92,7 @@ struct Code {
   uint32_t index = 0;  // among the module's decoded functions
   std::vector<Function*> callees;
   bool calls_indirectly = false;
+  bool grows_stack = false;  // alloca
 };
 
 }  // namespace vgpu::softgpu::ptx

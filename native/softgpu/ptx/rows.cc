@@ -11,7 +11,8 @@ bool has_result(const Statement& statement) {
   if (statement.operands.empty() || statement.operands[0].is(Operand::Kind::kAddress)) return false;
   const std::string_view base = base_of(statement.opcode);
   if (base == "bar" || base == "barrier") return has_modifier(statement.opcode, "red");
-  return base != "bra" && base != "brx" && base != "nanosleep" && base != "call";
+  return base != "bra" && base != "brx" && base != "nanosleep" && base != "call" &&
+         base != "stackrestore";
 }
 
 template <class See>

@@ -15,11 +15,17 @@ struct RegisterRange {  // .reg .b32 %r<100>
   uint32_t count = 0;
 };
 
+struct VectorRegister {  // .reg .v4 .b32 v: components are v.x to v.w, or v.r to v.a
+  uint32_t first = 0;
+  uint32_t count = 0;
+};
+
 struct Scope {
   int parent = -1;
   uint64_t param_end = 0;  // .param variables of scopes that do not nest share their place
   std::vector<RegisterRange> ranges;
   std::unordered_map<std::string_view, uint32_t> registers;
+  std::unordered_map<std::string_view, VectorRegister> vectors;
   std::unordered_map<std::string_view, uint32_t> variables;
   std::unordered_map<std::string_view, uint32_t> labels;                       // statement index
   std::unordered_map<std::string_view, std::vector<std::string_view>> tables;  // .branchtargets
@@ -27,6 +33,8 @@ struct Scope {
 };
 
 inline constexpr uint32_t kMostRegisters = 4u << 20;  // a fuzzed `<4000000000>` must not allocate
+
+inline constexpr uint64_t kMostVariableBytes = uint64_t{1} << 30;
 
 inline std::optional<uint32_t> number_after(std::string_view name, std::string_view prefix) {
   if (name.size() <= prefix.size() || name.substr(0, prefix.size()) != prefix) return {};

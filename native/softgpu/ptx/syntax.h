@@ -41,12 +41,13 @@ struct Operand {
     kList,       // (a, b) of a call: parts
   };
   Kind kind = Kind::kNone;
-  bool negated = false;
+  bool negated = false;  // !p, and -a of vmad
   Literal::Kind literal = Literal::Kind::kInteger;
   uint32_t reg = 0;
   uint64_t bits = 0;
   int64_t offset = 0;
   std::string_view name;
+  std::string_view select;  // `h1` of %r2.h1: the part that a video instruction takes
   std::vector<Operand> parts;
 
   [[nodiscard]] bool is(Kind k) const { return kind == k; }

@@ -81,7 +81,9 @@ void Lexer::advance() {
   const char c = text_[next_];
   size_t end = next_ + 1;
   TokenKind kind = TokenKind::kPunct;
-  if (starts_word(c)) {
+  // `%r1` is a name, `17 % 5` an operator.
+  const bool modulo = c == '%' && (next_ + 1 >= text_.size() || !starts_word(text_[next_ + 1]));
+  if (starts_word(c) && !modulo) {
     kind = TokenKind::kWord;
     end = end_of_word(text_, next_);
   } else if (is_digit(c)) {

@@ -33,7 +33,7 @@ void Warp::start(BlockState& owner, uint32_t warp_index, uint32_t lanes_present)
   nodes.clear();
   if (frames.empty()) {
     widen = isa().widen;
-    frames.push_back(new_frame(*run->code, nullptr));
+    frames.push_back(new_frame(*run->code, nullptr, 0));
     local_stride = run->local_stride;
     if (local_stride != 0) {
       local_storage = {static_cast<std::byte*>(std::calloc(kLanes, local_stride)), std::free};
@@ -45,7 +45,7 @@ void Warp::start(BlockState& owner, uint32_t warp_index, uint32_t lanes_present)
   mask = 0;
 }
 
-std::unique_ptr<Frame> Warp::new_frame(const Code& code, Frame* caller) {
+std::unique_ptr<Frame> Warp::new_frame(const Code& code, Frame* caller, uint32_t local_base) {
   auto made = std::make_unique<Frame>();
   made->code = &code;
   made->pool = run->pools[code.index];
@@ -54,7 +54,7 @@ std::unique_ptr<Frame> Warp::new_frame(const Code& code, Frame* caller) {
   const auto address = reinterpret_cast<uintptr_t>(made->storage.get());
   made->registers = made->storage.get() + ((64 - address % 64) % 64);
   made->params = made->registers + code.register_bytes;
-  made->local_base = caller == nullptr ? 0 : caller->local_end;
+  made->local_base = local_base;
   made->local_end = made->local_base + code.local_bytes;
   made->depth = caller == nullptr ? 0 : caller->depth + 1;
   return made;

@@ -35,9 +35,21 @@ struct Frame {
   uint32_t local_base = 0;      // this function's place in each lane's local memory
   uint32_t local_end = 0;
   uint32_t depth = 0;
-  Node* home = nullptr;  // where its lanes return to
+  std::vector<uint32_t> stack;  // per lane, where its local memory ends, once alloca moved that
+  Node* home = nullptr;         // where its lanes return to
   std::unique_ptr<std::byte[]> storage;
 };
+
+// Where a frame's local memory ends for all of some lanes.
+inline uint32_t stack_top(const Frame& frame, uint32_t lanes) {
+  uint32_t top = frame.local_end;
+  if (frame.stack.empty()) return top;
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const uint32_t mine = frame.stack[static_cast<size_t>(__builtin_ctz(lanes))];
+    if (mine > top) top = mine;
+  }
+  return top;
+}
 
 struct Node {
   const Instr* pc = nullptr;
@@ -148,7 +160,7 @@ struct Warp {
   bool try_lanes(size_t at);
   bool give_up_waiting();
   void free_frame(Frame* frame);
-  std::unique_ptr<Frame> new_frame(const Code& code, Frame* caller);
+  std::unique_ptr<Frame> new_frame(const Code& code, Frame* caller, uint32_t local_base);
 };
 
 // Host addresses of one access, per lane.

@@ -3,8 +3,9 @@
     check(Instruction("add.s32 {d}, {a}, {b};", d="s32", a="s32", b="s32"), lambda a, b: a + b)
 
 The text names registers by placeholders; ``d``, ``e``, ``f`` and ``g`` are results, the others
-operands. Each runs on both implementations of the lanes, with all lanes and with some masked off:
-those must keep what was in the result registers.
+operands; ``%at_d`` holds the address of this thread's element of ``d``. Each runs on both
+implementations of the lanes, with all lanes and with some masked off: those must keep what was in
+the result registers.
 """
 
 import dataclasses
@@ -36,7 +37,7 @@ DETERMINISTIC = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=3,
+    max_examples=2,
     suppress_health_check=list(HealthCheck),
 )
 
@@ -59,7 +60,7 @@ class Instruction:
         self.version = version
         self.declare = declare  # at module level
         self.setup = setup  # declarations and instructions before the operands are loaded
-        self.results = {n: t for n, t in registers.items() if n in RESULTS}
+        self.results = {n: registers[n] for n in RESULTS if n in registers}
         self.operands = {n: t for n, t in registers.items() if n not in RESULTS}
 
     def ptx(self) -> str:
@@ -189,7 +190,7 @@ def check(
     edges: Mapping[str, Sequence[int]] | None = None,
     vector: bool = False,
     accept: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-    count: int = 256,
+    count: int = 128,
 ) -> None:
     """Compares an instruction with ``model`` over edge values and values that hypothesis draws.
 

@@ -20,7 +20,7 @@ WIDTHS = {
 }  # fmt: skip
 
 _FLOATS = {"f16": (5, 10), "bf16": (8, 7), "f32": (8, 23), "tf32": (8, 23), "f64": (11, 52)}
-MOST_EDGES = 4096  # tuples of edge values in one launch
+MOST_EDGES = 1200  # tuples of edge values in one launch
 
 
 def is_signed(kind: str) -> bool:

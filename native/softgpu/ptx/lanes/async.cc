@@ -72,6 +72,8 @@ const Instr* mbarrier(Warp& w, const Instr* in) {
     auto& object = *reinterpret_cast<Barrier64*>(access.at[i]);
     const uint32_t count = in->b == 0 ? 1 : w.row<uint32_t>(in->b)[i];
     const uint32_t phase = object.phase;
+    // What an arrival returns: the phase, and what was pending before it.
+    const uint64_t token = phase | uint64_t{object.pending} << 1;
     switch (kind) {
       case MBarrier::kInit:
         object.pending = count;
@@ -107,10 +109,8 @@ const Instr* mbarrier(Warp& w, const Instr* in) {
       case MBarrier::kWaitParity:
         truth |= static_cast<uint32_t>((count & 1) != object.phase) << i;
         break;
-      case MBarrier::kPendingCount:
-        break;
     }
-    if ((in->mods & kNoResult) == 0) w.row<uint64_t>(in->d)[i] = phase;
+    if ((in->mods & kNoResult) == 0) w.row<uint64_t>(in->d)[i] = token;
   }
   if (kind == MBarrier::kWaitToken || kind == MBarrier::kWaitParity) {
     w.set_predicate(in->d, truth);

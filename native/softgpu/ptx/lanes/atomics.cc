@@ -111,6 +111,42 @@ const Instr* atom(Warp& w, const Instr* in) {
   return in + 1;
 }
 
+VGPU_INLINE float flush(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  bits = (bits & 0x7f800000u) == 0 ? bits & 0x80000000u : bits;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
+}
+
+// atom.add.f32 flushes denormals in global memory and keeps them in shared memory (PTX ISA
+// 9.7.13.5).
+template <Space space>
+const Instr* atom_add_f32(Warp& w, const Instr* in) {
+  Access access;
+  if (!resolve<space>(w, in, 4, true, access)) return nullptr;
+  w.fuel -= kPollCost;
+  ++w.sync_accesses;
+  const float* b = w.row<float>(in->b);
+  float* d = w.row<float>(in->d);
+  const auto shared = reinterpret_cast<uint64_t>(w.block->shared);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int i = __builtin_ctz(lanes);
+    const bool keeps = space == Space::kShared || access.at[i] - shared < w.run->shared_bytes;
+    auto* place = reinterpret_cast<uint32_t*>(access.at[i]);
+    uint32_t old = __atomic_load_n(place, __ATOMIC_RELAXED), bits;
+    float value;
+    do {
+      __builtin_memcpy(&value, &old, 4);
+      const float next = keeps ? value + b[i] : flush(flush(value) + flush(b[i]));
+      __builtin_memcpy(&bits, &next, 4);
+    } while (
+        !__atomic_compare_exchange_n(place, &old, bits, true, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    if ((in->mods & kNoResult) == 0) d[i] = value;
+  }
+  return in + 1;
+}
+
 template <Atomic op, bool bf16>
 VGPU_INLINE uint16_t combine_half(uint16_t old, uint16_t b) {
   constexpr uint16_t kInfinity = bf16 ? 0x7F80 : 0x7C00;
@@ -236,7 +272,7 @@ Handler of_type(Atomic op, Type type) {
     case Type::kS64:
       return integer_op<space, int64_t>(op);
     case Type::kF32:
-      return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, float>} : nullptr;
+      return op == Atomic::kAdd ? Handler{atom_add_f32<space>} : nullptr;
     case Type::kF64:
       return op == Atomic::kAdd ? Handler{atom<space, Atomic::kAdd, double>} : nullptr;
     case Type::kF16:

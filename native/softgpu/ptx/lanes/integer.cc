@@ -22,11 +22,6 @@ const Instr* selp(Warp& w, const Instr* in) {
   return in + 1;
 }
 
-template <class T>
-struct SlctInt {
-  VGPU_INLINE T run(T a, T b, int32_t c, const Instr*) { return c >= 0 ? a : b; }
-};
-
 const Instr* predicate_logic(Warp& w, const Instr* in) {
   const uint32_t a = w.predicate(in->a);
   const uint32_t b = w.predicate(in->b);
@@ -133,8 +128,6 @@ Handler of_type(Op op, uint32_t mods) {
       return binary<Shr<T>, T, T, uint32_t>;
     case Op::kSelp:
       return selp<Row<S>>;
-    case Op::kSlct:
-      return ternary<SlctInt<S>, S, S, S, int32_t>;
     default:
       return nullptr;
   }
@@ -177,7 +170,7 @@ Handler of_32_and_64(Op op) {
 }
 
 template <class T>
-Handler of_32(Op op) {
+Handler of_32(Op op, uint32_t mods) {
   switch (op) {
     case Op::kMul24Lo:
       return binary<Mul24Lo<T>, T, T, T>;
@@ -186,7 +179,8 @@ Handler of_32(Op op) {
     case Op::kMad24Lo:
       return ternary<Mad24Lo<T>, T, T, T, T>;
     case Op::kMad24Hi:
-      return ternary<Mad24Hi<T>, T, T, T, T>;
+      return (mods & kSat) != 0 ? ternary<Mad24HiSat<T>, T, T, T, T>
+                                : ternary<Mad24Hi<T>, T, T, T, T>;
     case Op::kFns:
       return ternary<Fns, uint32_t, uint32_t, uint32_t, int32_t>;
     case Op::kBmsk:
@@ -229,7 +223,7 @@ Handler integer(Op op, Type type, uint32_t mods) {
     if constexpr (sizeof(T) >= 4) {
       if (const Handler handler = of_32_and_64<T>(op)) return handler;
     }
-    if constexpr (sizeof(T) == 4) return of_32<T>(op);
+    if constexpr (sizeof(T) == 4) return of_32<T>(op, mods);
     return nullptr;
   };
   switch (type) {

@@ -168,6 +168,12 @@ struct Mad24Hi {
   }
 };
 template <class T>
+struct Mad24HiSat {
+  VGPU_INLINE T run(T a, T b, T c, const Instr* in) {
+    return AddSat<T>::run(Mul24Hi<T>::run(a, b, in), c, in);
+  }
+};
+template <class T>
 struct Sad {
   VGPU_INLINE T run(T a, T b, T c, const Instr*) {
     const U<T> difference = a < b ? static_cast<U<T>>(b) - static_cast<U<T>>(a)
@@ -250,7 +256,7 @@ struct Fns {
   VGPU_INLINE uint32_t run(uint32_t mask, uint32_t base, int32_t offset, const Instr*) {
     if (offset == 0) return base < 32 && (mask >> base & 1) != 0 ? base : 0xffffffffu;
     const int step = offset > 0 ? 1 : -1;
-    int count = offset > 0 ? offset : -offset;
+    int64_t count = offset > 0 ? offset : -int64_t{offset};
     for (int at = static_cast<int>(base); at >= 0 && at < 32; at += step) {
       if ((mask >> at & 1) != 0 && --count == 0) return static_cast<uint32_t>(at);
     }

@@ -58,7 +58,6 @@ enum class Op : uint8_t {
   kShfR,
   kPrmt,
   kSelp,
-  kSlct,
   kFma,
   kRcp,
   kSqrt,
@@ -160,7 +159,6 @@ enum class MBarrier : uint8_t {
   kComplete,
   kWaitToken,
   kWaitParity,
-  kPendingCount,
 };
 
 // setp of 16-bit types: the comparison in Instr::mods.
