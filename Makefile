@@ -10,9 +10,10 @@ export VGPU_CUDA_HEADERS := $(CURDIR)/.venv/headers
 SOURCES := pyproject.toml $(shell find native protocol client worker tests/native -type f -not -name '*.pyc')
 CXX_FILES := $(shell find native tests examples bench -name '*.cc' -o -name '*.h' -o -name '*.cpp')
 DRIVER ?= $(shell ldconfig -p | awk '/libcuda.so.1/ {print $$NF; exit}')
+CLANG ?= clang++
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help build demo test check-sanitizers test-torch test-programs test-cupy-suite check generated bench bench-softgpu gpu-check clean
+.PHONY: help build demo test check-sanitizers test-torch test-programs test-cupy-suite check check-deep generated bench bench-softgpu gpu-check clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +76,25 @@ check: .venv/check-extra ## lint, types, formats
 	$(BIN)/ruff format --check client worker protocol tests examples bench native
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+# Fuzzing with clang's libFuzzer and its sanitizers, FUZZ_SECONDS for each target. The seeds of
+# PTX are the texts that the instruction tests run.
+FUZZ_SECONDS ?= 60
+FUZZ := build/fuzz
+check-deep: .venv/test-extra ## fuzz every decoder for FUZZ_SECONDS (60) each, with clang's sanitizers
+	@echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' | \
+	  $(CLANG) -x c++ -fsanitize=fuzzer,address - -o /dev/null 2>/dev/null || \
+	  { echo "$(CLANG) with libFuzzer is needed: apt-get install clang libclang-rt-14-dev"; exit 1; }
+	$(BIN)/cmake -S native -B $(FUZZ) -DCMAKE_CXX_COMPILER=$(CLANG) -DVGPU_TESTING=ON -DVGPU_LIBFUZZER=ON \
+	  -DVGPU_SANITIZE=address,undefined >/dev/null
+	$(BIN)/cmake --build $(FUZZ) --target fuzz
+	VGPU_PTX_CORPUS=$(CURDIR)/$(FUZZ)/corpus/fuzz_ptx $(PYTEST) -q tests/softgpu/isa
+	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; \
+	for target in fuzz_elf fuzz_fatbin fuzz_ptx_directory fuzz_soft_config fuzz_ptx; do \
+	  mkdir -p $(FUZZ)/corpus/$$target && \
+	  $$(find $(FUZZ) -name $$target -type f -perm -u+x) -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+	    -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=$(FUZZ)/ $(FUZZ)/corpus/$$target || exit 1; \
+	done
 
 generated: .venv/built ## a browsable copy of what the build generates, and generated parts of docs
 	rm -rf generated && cp -r $(TREE)/generated/generated generated

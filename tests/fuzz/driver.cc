@@ -89,6 +89,9 @@ fuzz::Input make(uint64_t seed, uint64_t round, const std::vector<fuzz::Input>& 
   if (round < seeds.size()) return seeds[round];
   Random random{seed * 0x100000001B3 + round};
   fuzz::Input input = seeds[random.below(seeds.size())];
+  if (fuzz::mutated != nullptr && random.below(8) != 0) {
+    return fuzz::mutated(input, seeds[random.below(seeds.size())], random.next());
+  }
   const size_t changes = 1 + random.below(6);
   for (size_t i = 0; i < changes; ++i) mutate_once(input, random, seeds);
   return input;
@@ -167,6 +170,7 @@ bool run(const fuzz::Input& input, uint64_t round) {
 
 int main(int argc, char** argv) {
   Options options;
+  if (fuzz::default_rounds != nullptr) options.rounds = fuzz::default_rounds();
   if (!parse(argc, argv, options)) {
     std::fprintf(stderr,
                  "usage: %s [--rounds N] [--seed S] [--only ROUND] [--save FILE] [FILES...]\n",

@@ -20,6 +20,11 @@ using Input = std::vector<uint8_t>;
 // Defined by each target.
 std::vector<Input> seeds();
 
+// Defined by targets whose input is made of words: changes whole ones, in place of bytes.
+[[gnu::weak]] Input mutated(const Input& input, const Input& other, uint64_t seed);
+// Defined by targets that need more time for a round than others.
+[[gnu::weak]] uint64_t default_rounds();
+
 inline Input input_of(std::span<const std::byte> bytes) {
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
   return {data, data + bytes.size()};

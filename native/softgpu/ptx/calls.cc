@@ -10,6 +10,7 @@ namespace vgpu::softgpu::ptx {
 namespace {
 
 constexpr uint32_t kMostDepth = 4096;
+constexpr size_t kMostFrameBytes = size_t{512} << 20;  // registers and parameters of a warp's calls
 
 // One word of a lane in a frame's parameter area.
 std::byte* parameter(std::byte* area, uint32_t offset, int lane) {
@@ -107,10 +108,15 @@ const Instr* Warp::call(const Instr* in, const CallInfo& info, Function* callee,
     return fault(in, FaultKind::kIllegalInstruction, __builtin_ctz(callers),
                  "call of something that is no function of the module");
   }
+  if (info.bytes > code->param_bytes) {
+    return fault(in, FaultKind::kIllegalInstruction, __builtin_ctz(callers),
+                 "call of a function that does not fit the prototype");
+  }
   account(in + 1);
   const uint32_t top = (stack_top(*frame, callers) + 15) / 16 * 16;
-  if (frame->depth >= kMostDepth || top + code->local_bytes > local_stride) {
-    if (frame->depth >= kMostDepth || code->local_bytes != 0) {
+  const bool deep = frame->depth >= kMostDepth || frame_bytes > kMostFrameBytes;
+  if (deep || top + code->local_bytes > local_stride) {
+    if (deep || code->local_bytes != 0) {
       return fault(in, FaultKind::kStackOverflow, __builtin_ctz(callers), "stack overflow");
     }
   }

@@ -15,7 +15,8 @@ bool waits(std::string_view opcode) {
     return true;
   }
   if (base == "shfl" || base == "vote" || base == "match" || base == "redux" || base == "elect" ||
-      base == "mma" || base == "wmma" || base == "ldmatrix" || base == "stmatrix") {
+      base == "mma" || base == "movmatrix" || base == "wmma" || base == "ldmatrix" ||
+      base == "stmatrix") {
     return true;
   }
   return base == "nanosleep" || (base == "mbarrier" && opcode.find("_wait") != opcode.npos);

@@ -81,6 +81,7 @@ bool Decoder::decode_call() {
       return fail("call of an unknown function " + std::string(callee.name));
     }
     info.callee = module_.function(symbol.index);
+    if (info.callee->signature.entry) return fail("call of a kernel");
     const bool defined = info.callee->signature.body_begin != std::string_view::npos;
     if (defined) info.builtin = -1;
     if (!defined && info.builtin < 0) {
@@ -109,6 +110,7 @@ bool Decoder::decode_call() {
   uint32_t end = 0;
   if (!decode_call_values(results, *formal_results, true, info.results, end)) return false;
   if (!decode_call_values(arguments, *formal_arguments, false, info.arguments, end)) return false;
+  info.bytes = (end + 3) / 4 * 4;
   Instr in;
   in.run = handlers::call;
   in.data = &info;

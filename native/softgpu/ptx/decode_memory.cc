@@ -59,6 +59,8 @@ bool Decoder::decode_param_load(const Operand& place, const LocalVariable& varia
     const Operand& to = vector ? operand(0).parts[k] : operand(0);
     if (to.is(Operand::Kind::kSink)) continue;
     in.imm = static_cast<int64_t>(offset + k * bytes);
+    // From the area's start: an offset below zero must not wrap around.
+    if (in.imm < 0) return fail("before the parameter");
     if (kernel) {
       if (static_cast<uint64_t>(in.imm) + bytes > variable.offset + variable.size) {
         return fail("beyond the parameter");
@@ -139,7 +141,7 @@ bool Decoder::decode_store() {
       in.a = rows[k];
       in.imm = static_cast<int64_t>(local->offset + static_cast<uint64_t>(place.parts[0].offset) +
                                     static_cast<uint64_t>(place.offset) + k * bytes);
-      if (bytes == 0 || static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes) {
+      if (bytes == 0 || in.imm < 0 || static_cast<uint64_t>(in.imm) + bytes > body_.param_bytes) {
         return fail("beyond the parameter");
       }
       const bool halved = bytes == 16;

@@ -117,6 +117,10 @@ uint32_t Decoder::special(const Operand& operand, uint32_t bytes) {
 
 uint32_t Decoder::source(const Operand& operand, Type type) {
   const uint32_t bytes = lane_bytes(type);
+  if (bytes == 16 && !operand.is(Operand::Kind::kRegister) && !operand.is(Operand::Kind::kVector)) {
+    fail("128 bits that are in no register");
+    return 0;
+  }
   switch (operand.kind) {
     case Operand::Kind::kRegister: {
       const Type have = body_.registers[operand.reg];

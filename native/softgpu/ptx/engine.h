@@ -116,6 +116,8 @@ struct Launch {
   uint32_t blocks_at_once =
       0;                     // how many blocks must make progress together (co-residency); 0: grid
   bool cooperative = false;  // grid-wide barriers are allowed: all blocks make progress together
+  // Instructions that a warp may execute before the grid is ended with a fault; 0: no limit.
+  uint64_t budget = 0;
   uint32_t sm_count = 4;
   int compute_capability = 130;
   std::function<void(std::string)> print;           // device printf, already formatted

@@ -169,8 +169,12 @@ class ModuleParser {
     if (lexer_.peek().kind != TokenKind::kWord) return fail("a function without a name");
     signature.name = lexer_.take().text;
     if (lexer_.accept('(') && !parse_formals(lexer_, signature.parameters, error_)) return false;
-    lay_out(signature.results);
-    lay_out(signature.parameters);
+    const uint64_t results = lay_out(signature.results);
+    const uint64_t parameters = lay_out(signature.parameters);
+    if (parameters > (entry ? kMostKernelParameters : kMostParameters) ||
+        results > kMostParameters) {
+      return fail("parameters of absurd size");
+    }
     if (!parse_performance(signature)) return false;
     if (lexer_.peek().is('{')) {
       signature.body_begin = lexer_.peek().position;
@@ -422,6 +426,8 @@ class ModuleParser {
   }
 
   static constexpr uint64_t kMostBytes = uint64_t{1} << 32;
+  static constexpr uint64_t kMostKernelParameters = 32764;  // PTX ISA 11.4.1
+  static constexpr uint64_t kMostParameters = 1 << 20;
   static constexpr uint64_t kMostInitial = uint64_t{1} << 28;  // short texts must not fill memory
   static constexpr uint64_t kFirstHandle = (uint64_t{4} << 56) + 16;
   ModuleText& module_;

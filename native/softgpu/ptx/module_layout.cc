@@ -81,7 +81,7 @@ Dim3 dimensions(const Signature& signature, std::string_view directive) {
 }
 
 constexpr uint32_t align_up(uint64_t value, uint64_t align) {
-  return static_cast<uint32_t>((value + align - 1) / align * align);
+  return static_cast<uint32_t>(std::min((value + align - 1) / align * align, kMostBytes));
 }
 
 // A guess of what the real assembler would use, so that occupancy has plausible numbers.
@@ -118,7 +118,7 @@ bool ModuleText::place_shared() {
       if (variable.external || placed.contains(found->second)) continue;
       at = align_up(at, variable.align);
       placed[found->second] = static_cast<uint32_t>(at);
-      at += variable.size;
+      at = std::min(at + variable.size, kMostBytes);
     }
   };
   for (const auto& function : functions_) {
@@ -129,7 +129,7 @@ bool ModuleText::place_shared() {
     if (own == 0) continue;
     end = align_up(end, 128);
     function->shared_base = static_cast<uint32_t>(end);
-    end += own;
+    end = std::min(end + own, kMostBytes);
   }
   for (const auto& function : functions_) {
     const Signature& signature = function->signature;
@@ -161,7 +161,7 @@ void ModuleText::describe_kernels() {
       kernel.parameter_bytes = static_cast<uint32_t>(parameter.offset + parameter.size);
     }
     kernel.static_shared_bytes =
-        static_cast<uint32_t>(function->shared_base + declared_bytes(text, signature, ".shared"));
+        align_up(function->shared_base + declared_bytes(text, signature, ".shared"), 1);
     kernel.local_bytes =
         static_cast<uint32_t>(align_up(declared_bytes(text, signature, ".local"), 8));
     kernel.const_bytes = static_cast<uint32_t>(constants);
@@ -181,18 +181,19 @@ void ModuleText::describe_kernels() {
     kernel_functions_.push_back(function.get());
   }
   // Addresses of functions in initial values are known here; variables' belong to a context.
+  std::unordered_map<std::string_view, const Function*> by_name;
+  for (const auto& function : functions_) by_name.emplace(function->signature.name, function.get());
   for (Variable& variable : variables_) {
     std::erase_if(variable.relocations, [&](const Variable::Relocation& relocation) {
-      for (const auto& function : functions_) {
-        if (function->signature.name != relocation.symbol) continue;
-        if (relocation.offset + relocation.bytes <= variable.initial.size()) {
-          const uint64_t value =
-              (function->handle + static_cast<uint64_t>(relocation.addend)) >> relocation.shift;
-          std::memcpy(variable.initial.data() + relocation.offset, &value, relocation.bytes);
-        }
-        return true;
+      const auto found = by_name.find(relocation.symbol);
+      if (found == by_name.end()) return false;
+      const Function* const function = found->second;
+      if (relocation.offset + relocation.bytes <= variable.initial.size()) {
+        const uint64_t value =
+            (function->handle + static_cast<uint64_t>(relocation.addend)) >> relocation.shift;
+        std::memcpy(variable.initial.data() + relocation.offset, &value, relocation.bytes);
       }
-      return false;
+      return true;
     });
   }
 }

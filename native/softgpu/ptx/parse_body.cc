@@ -22,6 +22,7 @@ class BodyParser {
     while (depth > 0) {
       const Token& token = lexer_.peek();
       if (token.is('{')) {
+        if (depth >= kMostScopes) return fail("blocks nest too deeply");
         lexer_.take();
         open_scope();
         ++depth;
@@ -244,7 +245,8 @@ class BodyParser {
         return fail("a variable of absurd size");
       }
       place(one);
-      if (std::max({out_.param_bytes, out_.local_bytes, out_.shared_bytes}) > kMostVariableBytes) {
+      if (out_.local_bytes > kMostLocalBytes) return fail("more than 512 KiB of local memory");
+      if (out_.param_bytes > kMostParameterBytes || out_.shared_bytes > kMostVariableBytes) {
         return fail("variables of absurd size");
       }
       scope().variables[one.name] = static_cast<uint32_t>(out_.variables.size());
@@ -525,6 +527,8 @@ class BodyParser {
         if (statement.operands.size() < 2) return unknown_label(statement);
         const auto* table = find_in_scopes(from, &Scope::tables, statement.operands[1].name);
         if (table == nullptr) return unknown_label(statement);
+        targets_ += table->size();
+        if (targets_ > kMostTargets) return unknown_label(statement);
         for (const std::string_view name : *table) {
           if (!resolve(from, name, statement)) return unknown_label(statement);
         }
@@ -564,6 +568,7 @@ class BodyParser {
   std::vector<int> statement_scopes_;
   int scope_ = -1;
   int depth_ = 0;
+  size_t targets_ = 0;
   bool calls_ = false;  // the statement at hand is a call
   bool video_ = false;  // the statement at hand is a video instruction
 };

@@ -70,6 +70,7 @@ struct CallInfo {
   };
   std::vector<Piece> arguments;  // caller's to callee's area
   std::vector<Piece> results;    // callee's to caller's area
+  uint32_t bytes = 0;            // of the callee's area that these need
 };
 
 struct Code {

@@ -86,6 +86,13 @@ class Liveness {
   std::vector<Interval> intervals() {
     std::vector<Interval> result(body_.registers.size());
     number_globals(result);
+    if (flow_.blocks.size() * globals_.size() > kMostBits) {
+      // A row for each, all along: absurd texts must not fill memory with sets of live registers.
+      for (const uint32_t reg : globals_) {
+        result[reg] = {0, static_cast<uint32_t>(body_.statements.size())};
+      }
+      return result;
+    }
     solve();
     for (uint32_t b = 0; b < flow_.blocks.size(); ++b) {
       in_[b].each([&](uint32_t i) { result[globals_[i]].extend(flow_.blocks[b].first); });
@@ -97,6 +104,8 @@ class Liveness {
   }
 
  private:
+  static constexpr size_t kMostBits = size_t{1} << 31;
+
   // Only registers that several blocks mention, or one before it writes them, need data flow.
   void number_globals(std::vector<Interval>& result) {
     std::vector<uint32_t> home(body_.registers.size(), kNone);

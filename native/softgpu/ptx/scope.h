@@ -34,6 +34,10 @@ struct Scope {
 
 inline constexpr uint32_t kMostRegisters = 4u << 20;  // a fuzzed `<4000000000>` must not allocate
 
+inline constexpr uint64_t kMostLocalBytes = 512 << 10;    // of a thread: the hardware's limit
+inline constexpr uint64_t kMostParameterBytes = 1 << 20;  // of a function's call sequences
+inline constexpr size_t kMostTargets = 1 << 20;           // of all brx in a function
+inline constexpr int kMostScopes = 256;                   // blocks within blocks
 inline constexpr uint64_t kMostVariableBytes = uint64_t{1} << 30;
 
 inline std::optional<uint32_t> number_after(std::string_view name, std::string_view prefix) {

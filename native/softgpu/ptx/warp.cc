@@ -13,6 +13,7 @@ namespace {
 
 // Branches back per time slice of a warp.
 constexpr int32_t kSlice = 4096;
+constexpr int32_t kBudgetSlice = 64;  // where every instruction counts
 
 }  // namespace
 
@@ -31,6 +32,8 @@ void Warp::start(BlockState& owner, uint32_t warp_index, uint32_t lanes_present)
   ready.clear();
   waiting.clear();
   nodes.clear();
+  while (frames.size() > 1) free_frame(frames.back().get());  // of functions that called exit
+  if (!frames.empty()) frames.front()->stack.clear();
   if (frames.empty()) {
     widen = isa().widen;
     frames.push_back(new_frame(*run->code, nullptr, 0));
@@ -50,7 +53,9 @@ std::unique_ptr<Frame> Warp::new_frame(const Code& code, Frame* caller, uint32_t
   made->code = &code;
   made->pool = run->pools[code.index];
   const size_t params = size_t{code.param_bytes} * kLanes;
-  made->storage = std::make_unique<std::byte[]>(code.register_bytes + params + 64);
+  made->bytes = code.register_bytes + params + 64;
+  frame_bytes += made->bytes;
+  made->storage = std::make_unique<std::byte[]>(made->bytes);
   const auto address = reinterpret_cast<uintptr_t>(made->storage.get());
   made->registers = made->storage.get() + ((64 - address % 64) % 64);
   made->params = made->registers + code.register_bytes;
@@ -88,6 +93,7 @@ void Warp::free_frame(Frame* gone) {
   // The first is the kernel's own and stays at the front.
   for (size_t i = frames.size(); i-- > 1;) {
     if (frames[i].get() != gone) continue;
+    frame_bytes -= gone->bytes;
     frames[i] = std::move(frames.back());
     frames.pop_back();
     return;
@@ -215,11 +221,16 @@ bool Warp::pick() {
 }
 
 Warp::State Warp::step() {
-  fuel = kSlice;
+  const uint64_t budget = run->launch->budget;
+  fuel = budget == 0 ? kSlice : kBudgetSlice;
   sync_accesses = 0;
   stop = Stop::kNone;
   while (true) {
     if (run->stopped.load(std::memory_order_relaxed)) return State::kFaulted;
+    if (budget != 0 && instructions > budget) {
+      run->fail(FaultKind::kTrap, "the launch's budget of instructions is used up");
+      return State::kFaulted;
+    }
     if (!pick()) {
       mask = 0;
       if (stop == Stop::kFault) return State::kFaulted;

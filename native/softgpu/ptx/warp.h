@@ -35,6 +35,7 @@ struct Frame {
   uint32_t local_base = 0;      // this function's place in each lane's local memory
   uint32_t local_end = 0;
   uint32_t depth = 0;
+  size_t bytes = 0;             // of storage
   std::vector<uint32_t> stack;  // per lane, where its local memory ends, once alloca moved that
   Node* home = nullptr;         // where its lanes return to
   std::unique_ptr<std::byte[]> storage;
@@ -100,6 +101,7 @@ struct Warp {
   const Instr* pc = nullptr;
   uint64_t instructions = 0, lane_operations = 0;
   uint64_t async_groups = 0;
+  size_t frame_bytes = 0;  // of all frames
 
   template <class T>
   [[gnu::always_inline]] T* row(uint32_t operand) const {

@@ -7,10 +7,12 @@ choice of vector instructions is made once per process, and a crash must not tak
 import atexit
 import ctypes
 import functools
+import hashlib
 import multiprocessing
 import os
 import tempfile
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -64,6 +66,8 @@ class Device:
         return self._ask((ptx, None, (), (1, 1, 1), (1, 1, 1), 0, False))
 
     def _ask(self, request: Any) -> Any:
+        if corpus := os.environ.get("VGPU_PTX_CORPUS"):
+            save(Path(corpus), request[0])
         if self._process is None:
             self._start()
         try:
@@ -99,6 +103,12 @@ class Device:
         self._pipe.close()
         self._process = self._pipe = None
         atexit.unregister(self.close)
+
+
+def save(folder: Path, ptx: str) -> None:
+    """Keeps a text as a seed of the fuzzer (make check-deep)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / hashlib.sha256(ptx.encode()).hexdigest()[:16]).write_text(ptx)
 
 
 @functools.cache

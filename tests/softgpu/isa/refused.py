@@ -21,9 +21,8 @@ FORMS = [
      " [%r1], [%rd1, {%r2}], [%r3];"),
     ("stores and reductions that signal an mbarrier (`st.async`, `red.async`)",
      "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [%r1], %r2, [%r3];"),
+    ("bulk stores (`st.bulk`)", "st.bulk.weak.shared::cta [%rd1], 64, 0;"),
     ("clusters (`mapa`, `getctarank`)", "mapa.u64 %rd1, %rd2, %r1;"),
-    ("textures (`tex`, `tld4`, `txq`)", "tex.1d.v4.f32.s32 {%r1, %r2, %r3, %r4}, [%rd1, {%r5}];"),
-    ("surfaces (`suld`, `sust`, `sured`, `suq`)", "suld.b.1d.b32.trap {%r1}, [%rd1, {%r2}];"),
     ("opaque types (`istypep`)", "istypep.texref %p1, %rd1;"),
     ("warpgroup matrices (`wgmma`)", "wgmma.fence.sync.aligned;"),
     ("tensor memory (`tcgen05`)",
@@ -38,8 +37,9 @@ FORMS = [
      "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.scale_vec::1X.f32.e4m3.e4m3.f32"
      ".ue8m0 {%r1, %r2, %r3, %r4}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%r1, %r2, %r3, %r4}, %r7,"
      " {0, 1}, %r8, {0, 1};"),
-    ("conversions to and from fp4 and fp6 (`cvt` with `.e2m1x2`, `.e2m3x2`, `.e3m2x2`)",
-     "cvt.rn.satfinite.e2m3x2.f32 %h1, %r1, %r2;"),
+    ("stochastic rounding (`cvt.rs`)", "cvt.rs.f16x2.f32 %r1, %r2, %r3, %r4;"),
+    ("`fma` with `.oob` (PTX does not say which NaN it means)",
+     "fma.rn.oob.f16 %h1, %h2, %h3, %h1;"),
 ]  # fmt: skip
 
 

@@ -165,6 +165,14 @@ mov.u64 %f, 4096; st.param.b32 [x], {a}; call (y), %f, (x), proto; ld.param.b32 
         check(Instruction(text, declare=TABLE, d="b32", a="b32"), lambda a: 0)
 
 
+def test_a_function_that_does_not_fit_its_prototype_is_a_fault():
+    text = """{{ .param .align 8 .b8 x[64]; .param .b32 y; .reg .b64 %f;
+proto: .callprototype (.param .b32 _) _ (.param .align 8 .b8 _[64]);
+mov.u64 %f, twice; call (y), %f, (x), proto; ld.param.b32 {d}, [y]; }}"""
+    with pytest.raises(Refused, match="prototype"):
+        check(Instruction(text, declare=TABLE, d="b32", a="b32"), lambda a: 0)
+
+
 def test_brx_takes_every_lane_its_own_way():
     text = """{{ .reg .b32 %i;
 ways: .branchtargets A, B, C, A;
