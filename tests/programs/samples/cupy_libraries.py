@@ -119,6 +119,15 @@ def sparse_solvers():
         x, code = sparse_linalg.cg(sparse.csr_matrix(a), cupy.asarray(b))
         assert code == 0
         np.testing.assert_allclose(cupy.asnumpy(x), wanted, rtol=1e-2, atol=1e-4)
+        for solution in (
+            sparse_linalg.spsolve(sparse.csr_matrix(a), cupy.asarray(b)),
+            sparse_linalg.splu(sparse.csr_matrix(a)).solve(cupy.asarray(b)),
+        ):
+            close(solution, wanted, 10)
+        values = cupy.asnumpy(sparse_linalg.eigsh(sparse.csr_matrix(a), k=3)[0])
+        close(np.sort(values), np.linalg.eigvalsh(a.toarray())[-3:], 10)
+        singular = sparse_linalg.svds(sparse.csr_matrix(a), k=3)[1]
+        close(np.sort(cupy.asnumpy(singular)), np.linalg.svd(a.toarray())[1][2::-1], 10)
         lower = scipy.sparse.tril(a, format="csr")
         x = sparse_linalg.spsolve_triangular(sparse.csr_matrix(lower), cupy.asarray(b), lower=True)
         close(x, np.linalg.solve(lower.toarray(), b), 10)
