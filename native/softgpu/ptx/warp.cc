@@ -228,7 +228,7 @@ Warp::State Warp::step() {
   while (true) {
     if (run->stopped.load(std::memory_order_relaxed)) return State::kFaulted;
     if (budget != 0 && instructions > budget) {
-      run->fail(FaultKind::kTrap, "the launch's budget of instructions is used up");
+      run->fail({FaultKind::kTrap, "the launch's budget of instructions is used up"});
       return State::kFaulted;
     }
     if (!pick()) {
