@@ -29,6 +29,7 @@ enum class Element : uint8_t {
   kE4m3,
   kE5m2,
   kE2m1,
+  kE2m1Packed,
   kE2m3,
   kE3m2,
   kS8,
@@ -49,6 +50,7 @@ constexpr uint32_t element_bits(Element element) {
       return 32;
     case Element::kF64:
       return 64;
+    case Element::kE2m1Packed:
     case Element::kS4:
     case Element::kU4:
       return 4;
@@ -84,6 +86,7 @@ inline float decode(uint32_t bits) {
   if constexpr (kType == Element::kE5m2) return e5m2_to_f32(static_cast<uint8_t>(bits));
   // Containers of eight bits: four bits lie in the middle, six at the bottom.
   if constexpr (kType == Element::kE2m1) return small_to_f32<kE2m1>(bits >> 2 & 0xF);
+  if constexpr (kType == Element::kE2m1Packed) return small_to_f32<kE2m1>(bits);
   if constexpr (kType == Element::kE2m3) return small_to_f32<kE2m3>(bits & 0x3F);
   if constexpr (kType == Element::kE3m2) return small_to_f32<kE3m2>(bits & 0x3F);
   if constexpr (kType == Element::kF32) return as_f32(bits);
@@ -271,6 +274,8 @@ inline void with_small_float(Element element, Use use) {
       return use(std::integral_constant<Element, Element::kE5m2>{});
     case Element::kE2m1:
       return use(std::integral_constant<Element, Element::kE2m1>{});
+    case Element::kE2m1Packed:
+      return use(std::integral_constant<Element, Element::kE2m1Packed>{});
     case Element::kE2m3:
       return use(std::integral_constant<Element, Element::kE2m3>{});
     default:
@@ -285,6 +290,39 @@ inline void mma_float8(Element type_a, Element type_b, Shape shape, bool half_c,
   gather_c(c, shape, half_c, dense.c);
   multiply(dense.a, dense.b, dense.c, shape);
   scatter_d(d, shape, half_d, dense.c);
+}
+
+// mma.sync with .block_scale (9.7.14.3): each run of k / count elements of a row of A, and of a
+// column of B, has a scale of its own.
+struct Scales {
+  uint32_t count;
+  double a[16][4], b[8][4];
+};
+inline double scale_value(bool ue4m3, uint8_t code) {
+  if (ue4m3) return e4m3_to_f32(code & 0x7F);
+  return bf16_to_f32(ue8m0_to_bf16(code));
+}
+inline void mma_scaled(Element type_a, Element type_b, Shape shape, const Scales& scales,
+                       const Row* d, const ConstRow* a, const ConstRow* b, const ConstRow* c) {
+  Dense<float> dense;
+  with_small_float(type_a, [&](auto type) { gather_a<type.value>(shape, a, dense.a); });
+  with_small_float(type_b, [&](auto type) { gather_b<type.value>(shape, b, dense); });
+  gather_c(c, shape, false, dense.c);
+  const uint32_t run = shape.k / scales.count;
+  for (uint32_t row = 0; row < shape.m; ++row) {
+    for (uint32_t column = 0; column < shape.n; ++column) {
+      double sum = dense.c[row * shape.n + column];
+      for (uint32_t block = 0; block < scales.count; ++block) {
+        double part = 0;
+        for (uint32_t i = block * run; i < (block + 1) * run; ++i) {
+          part += static_cast<double>(dense.a[row * shape.k + i]) * dense.b[i * shape.n + column];
+        }
+        sum += part * scales.a[row][block] * scales.b[column][block];
+      }
+      dense.c[row * shape.n + column] = static_cast<float>(sum);
+    }
+  }
+  scatter_d(d, shape, false, dense.c);
 }
 
 // Places of one element per lane and register, for .f64 and .b1.

@@ -62,6 +62,7 @@ class Decoder {
   bool decode_matrix_rows(bool store);
   bool decode_wmma_memory(MatrixInfo& info);
   bool decode_matrix_product(MatrixInfo& info);
+  bool decode_matrix_scaled(MatrixInfo& info);
   bool decode_mbarrier();
   bool decode_mbarrier_op(MBarrier kind, const Operand& place, const Operand* value,
                           const Operand* to);

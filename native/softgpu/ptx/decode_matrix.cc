@@ -187,7 +187,8 @@ bool Decoder::decode_matrix() {
 
 // mma and wmma.mma.
 bool Decoder::decode_matrix_product(MatrixInfo& info) {
-  if (has("sp") || has("sp::ordered_metadata") || has("block_scale")) return fail("");
+  if (has("sp") || has("sp::ordered_metadata")) return fail("");
+  if (has("block_scale")) return decode_matrix_scaled(info);
   const bool wmma = parts_[0] == "wmma";
   info.saturate = has("satfinite");
   info.conjunction = has("and");
@@ -227,6 +228,43 @@ bool Decoder::decode_matrix_product(MatrixInfo& info) {
   Instr in;
   in.data = &info;
   in.run = isa().matrix(wmma ? MatrixKind::kWmma : MatrixKind::kMma, a, b, info);
+  return push(in);
+}
+
+// mma with .block_scale: d, a, b, c, scales of A, {byte, thread}, scales of B, {byte, thread}.
+bool Decoder::decode_matrix_scaled(MatrixInfo& info) {
+  // Types: d.a.b.c.scale; the last is no type of registers.
+  if (types_.size() != 4 || types_[0] != Type::kF32 || types_[3] != Type::kF32) return fail("");
+  const Type a = types_[1], b = types_[2];
+  const bool packed = has("kind::mxf4") || has("kind::mxf4nvf4");
+  info.scales_ue4m3 = has("ue4m3");
+  info.scales = has("scale_vec::4X") ? 4 : has("scale_vec::2X") || has("kind::mxf4") ? 2 : 1;
+  const bool known = packed ? info.k == 64 && a == Type::kE2M1 && b == a && info.scales != 1 &&
+                                  info.scales_ue4m3 == (info.scales == 4) &&
+                                  (info.scales == 2 || has("kind::mxf4nvf4"))
+                            : has("kind::mxf8f6f4") && info.k == 32 && info.scales == 1 &&
+                                  !info.scales_ue4m3 && family_of_inputs(a) == Type::kE4M3 &&
+                                  family_of_inputs(b) == Type::kE4M3;
+  if (!known || info.m != 16 || info.n != 8 || (!info.scales_ue4m3 && !has("ue8m0"))) {
+    return fail("unknown shape and types");
+  }
+  info.a = rows_of(operand(1), Type::kB32, false);
+  info.b = rows_of(operand(2), Type::kB32, false);
+  info.c = rows_of(operand(3), Type::kB32, false);
+  info.d = rows_of(operand(0), Type::kB32, true);
+  for (size_t side = 0; side < 2; ++side) {
+    const Operand& selector = operand(5 + 2 * side);
+    if (!selector.is(Operand::Kind::kVector) || selector.parts.size() != 2) return fail("");
+    info.scale_rows[side] = source(operand(4 + 2 * side), Type::kB32);
+    info.byte_rows[side] = source(selector.parts[0], Type::kB16);
+    info.thread_rows[side] = source(selector.parts[1], Type::kB16);
+  }
+  if (info.a.size() != 4 || info.b.size() != 2 || info.c.size() != 4 || info.d.size() != 4) {
+    return fail("operands of the wrong number");
+  }
+  Instr in;
+  in.data = &info;
+  in.run = isa().matrix(MatrixKind::kMma, a, b, info);
   return push(in);
 }
 

@@ -2,6 +2,7 @@
 #include "softgpu/ptx/engine.h"
 
 #include <algorithm>
+#include <cfenv>
 #include <condition_variable>
 #include <cstring>
 #include <thread>
@@ -155,8 +156,25 @@ struct Engine::Pool {
     }
   }
 
+  // The caller's rounding mode, or its flushing of denormals, which threads inherit from the
+  // program, must not reach its kernels.
+  class DefaultFloatingPoint {
+   public:
+    DefaultFloatingPoint() {
+      std::fegetenv(&callers_);
+      std::fesetenv(FE_DFL_ENV);
+    }
+    ~DefaultFloatingPoint() { std::fesetenv(&callers_); }
+    DefaultFloatingPoint(const DefaultFloatingPoint&) = delete;
+    DefaultFloatingPoint& operator=(const DefaultFloatingPoint&) = delete;
+
+   private:
+    std::fenv_t callers_;
+  };
+
   // Works on a grid until it has nothing for this thread.
   static void work(Job& job, ThreadState& state) {
+    const DefaultFloatingPoint floating_point;
     Run& run = *job.run;
     state.refresh(*run.launch->memory);
     state.ranges.fill({});

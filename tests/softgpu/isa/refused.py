@@ -33,10 +33,8 @@ FORMS = [
     ("sparse matrices (`mma.sp`)",
      "mma.sp.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r1, %r2, %r3, %r4}, {%r5, %r6},"
      " {%r7, %r8}, {%r1, %r2, %r3, %r4}, %r9, 0;"),
-    ("block-scaled matrices (`mma` with `.block_scale`)",
-     "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.scale_vec::1X.f32.e4m3.e4m3.f32"
-     ".ue8m0 {%r1, %r2, %r3, %r4}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%r1, %r2, %r3, %r4}, %r7,"
-     " {0, 1}, %r8, {0, 1};"),
+    ("matrices of bytes (`ldmatrix`, `stmatrix` with `.b8`)",
+     "ldmatrix.sync.aligned.m16n16.x1.trans.shared.b8 {%r1, %r2}, [%r3];"),
     ("stochastic rounding (`cvt.rs`)", "cvt.rs.f16x2.f32 %r1, %r2, %r3, %r4;"),
     ("`fma` with `.oob` (PTX does not say which NaN it means)",
      "fma.rn.oob.f16 %h1, %h2, %h3, %h1;"),

@@ -368,7 +368,7 @@ def _to_s32(bits, mode):
     return min(max(size, -(1 << 31)), (1 << 31) - 1)
 
 
-@pytest.mark.parametrize("to", [f"{s}{w}" for s in "us" for w in (16, 8)])
+@pytest.mark.parametrize("to", [f"{s}{w}" for s in "us" for w in (16, 8, 4, 2)])
 def test_pack(to):
     width, signed = int(to[1:]), to[0] == "s"
     low, high = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)

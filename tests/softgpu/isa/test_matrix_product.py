@@ -261,6 +261,75 @@ def test_formats_of_different_width(x, y):
     assert np.array_equal(got, want)
 
 
+#: Kind, scales of a row, their type, k, and the elements' types.
+SCALED = [
+    *(
+        ("mxf8f6f4", 1, "ue8m0", 32, x, y)
+        for x, y in zip(SMALL, SMALL[2:] + SMALL[:2], strict=True)
+    ),
+    ("mxf4", 2, "ue8m0", 64, "e2m1", "e2m1"),
+    ("mxf4nvf4", 2, "ue8m0", 64, "e2m1", "e2m1"),
+    ("mxf4nvf4", 4, "ue4m3", 64, "e2m1", "e2m1"),
+]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("selector", [0, 1])
+@pytest.mark.parametrize("form", SCALED, ids=str)
+def test_block_scaling(form, selector, name):
+    """PTX ISA 9.7.14.3: which threads and bytes hold the scales of which rows and columns."""
+    kind, count, scale, k, x, y = form
+    generator = np.random.default_rng(k + count)
+    kinds = [KINDS[x], KINDS[y]]
+    if k == 64:
+        kinds = [of_format(floats.E2M1, 4)] * 2
+    a, b = draw(generator, kinds[0], (16, k)), draw(generator, kinds[1], (k, 8))
+    c = generator.integers(-100, 101, (16, 8)).astype(np.float64)
+    byte = {1: 3 * selector, 2: 2 * selector, 4: 0}[count]
+    threads = {"a": selector, "b": 3 * selector}
+    # Codes and what they stand for: powers of two around one.
+    powers = {
+        "a": generator.integers(-3, 4, (16, count)),
+        "b": generator.integers(-3, 4, (8, count)),
+    }
+    registers = {x: generator.integers(0, 1 << 32, LANES).astype(np.uint32) for x in "ab"}
+
+    def place(letter, lane, line):
+        word = int(registers[letter][lane])
+        for block in range(count):
+            power = int(powers[letter][line, block])
+            code = power + 127 if scale == "ue8m0" else (power + 7) << 3
+            at = 8 * (byte + block)
+            word = word & ~(0xFF << at) | code << at
+        registers[letter][lane] = word
+
+    for row in range(16):
+        place("a", row % 8 * 4 + 2 * threads["a"] + row // 8, row)
+    for column in range(8):
+        place("b", column * 4 + threads["b"], column)
+    # The scales ride behind C, in a fifth and a sixth register of each lane.
+    image = np.concatenate(
+        [pack(KINDS["f32"], c, place_c, 4), registers["a"][:, None], registers["b"][:, None]],
+        axis=1,
+    )
+    vector = "" if kind in ("mxf4", "mxf8f6f4") and selector else f".scale_vec::{count}X"
+    text = (
+        f".reg .b16 %byte, %ta, %tb; mov.b16 %byte, {byte}; mov.b16 %ta, {threads['a']};"
+        f" mov.b16 %tb, {threads['b']};\n"
+        f"mma.sync.aligned.m16n8k{k}.row.col.kind::{kind}.block_scale{vector}.f32.{x}.{y}.f32.{scale}"
+        " {d}, {a}, {b}, {{%c0, %c1, %c2, %c3}}, %c4, {{%byte, %ta}}, %c5, {{%byte, %tb}};"
+    )
+    place_a, place_b = (A[16, k, kinds[0].bits], B[kinds[1].bits])
+    got = run(
+        text, name, pack(kinds[0], a, place_a, 16 * k // LANES),
+        pack(kinds[1], b, place_b, 8 * k // LANES), image, 4,
+    )  # fmt: skip
+    run_length = k // count
+    scaled_a = a * np.repeat(2.0 ** powers["a"], run_length, axis=1)
+    scaled_b = b * np.repeat(2.0 ** powers["b"], run_length, axis=1).T
+    assert np.array_equal(unpack(KINDS["f32"], got, place_c, (16, 8)), scaled_a @ scaled_b + c)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("operation", ["xor", "and"])
 @pytest.mark.parametrize("shape", SHAPES["b1"], ids=str)

@@ -58,6 +58,35 @@ const Instr* mma_float8(Warp& w, const Instr* in) {
                 {info.m, info.n, info.k}, info.half_c, info.half_d, rows.d, rows.a, rows.b, rows.c);
   return in + 1;
 }
+// Two lanes of each quad hold the scales of A's rows `group` and `group` + 8, one those of B's
+// column; the selectors say which lanes and which bytes.
+m::Scales scales_of(const Warp& w, const MatrixInfo& info) {
+  m::Scales scales{.count = info.scales, .a = {}, .b = {}};
+  const auto at = [&](int side, uint32_t lane, uint32_t block) {
+    const uint32_t byte = w.row<uint16_t>(info.byte_rows[side])[lane] + block;
+    const uint32_t word = w.row<uint32_t>(info.scale_rows[side])[lane];
+    return m::scale_value(info.scales_ue4m3, static_cast<uint8_t>(word >> (8 * (byte & 3))));
+  };
+  const uint32_t pair = 2 * (w.row<uint16_t>(info.thread_rows[0])[0] & 1);
+  const uint32_t thread = w.row<uint16_t>(info.thread_rows[1])[0] & 3;
+  for (uint32_t block = 0; block < info.scales; ++block) {
+    for (uint32_t row = 0; row < 16; ++row) {
+      scales.a[row][block] = at(0, row % 8 * 4 + pair + row / 8, block);
+    }
+    for (uint32_t column = 0; column < 8; ++column) {
+      scales.b[column][block] = at(1, column * 4 + thread, block);
+    }
+  }
+  return scales;
+}
+const Instr* mma_scaled(Warp& w, const Instr* in) {
+  VGPU_WHOLE_WARP(w, in);
+  const auto& info = *static_cast<const MatrixInfo*>(in->data);
+  const Rows rows(w, info);
+  m::mma_scaled(static_cast<Element>(info.element_a), static_cast<Element>(info.element_b),
+                {info.m, info.n, info.k}, scales_of(w, info), rows.d, rows.a, rows.b, rows.c);
+  return in + 1;
+}
 template <Element kA, Element kB>
 const Instr* mma_integer(Warp& w, const Instr* in) {
   VGPU_WHOLE_WARP(w, in);
@@ -301,7 +330,7 @@ Handler mma_of(Type a, Type b, const MatrixInfo& info) {
     case Type::kE2M1:
     case Type::kE2M3:
     case Type::kE3M2:
-      return mma_float8;
+      return info.scales != 0 ? Handler{mma_scaled} : Handler{mma_float8};
     case Type::kS8:
       return integer_with<Element::kS8>(eb);
     case Type::kU8:
@@ -346,6 +375,9 @@ Handler wmma_of(Type a) {
 Handler matrix(MatrixKind kind, Type a, Type b, MatrixInfo& info) {
   info.element_a = static_cast<uint8_t>(element_of(a));
   info.element_b = static_cast<uint8_t>(element_of(b));
+  if (info.k == 64 && info.scales != 0) {  // .kind::mxf4 and its kin: no containers
+    info.element_a = info.element_b = static_cast<uint8_t>(Element::kE2m1Packed);
+  }
   switch (kind) {
     case MatrixKind::kMma:
       return mma_of(a, b, info);
