@@ -32,6 +32,45 @@ bool read_extra(void** extra, const void** buffer, size_t* size) {
 
 constexpr size_t kMaxParameterBytes = 32764;
 
+// Negative where the driver did not say.
+int attribute(const Function& function, int which) {
+  return which < function.attribute_count
+             ? function.attributes[which].load(std::memory_order_relaxed)
+             : -1;
+}
+
+constexpr uint64_t kPortableCluster = 8;  // blocks; twice as many when the function allows it
+
+// A cluster of the launch, or of the kernel, must divide the grid.
+CUresult check_cluster(const Function& function, const LaunchShape& shape) {
+  uint64_t blocks = 1;
+  bool any = false;
+  for (int i = 0; i < 3; ++i) {
+    const int own = attribute(function, CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH + i);
+    const auto required = static_cast<uint32_t>(own > 0 ? own : 0);
+    const uint32_t given = shape.cluster[i];
+    if (given != 0 && required != 0 && given != required) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    const uint32_t side = given != 0 ? given : required;
+    if (side == 0) continue;
+    any = true;
+    blocks *= side;
+    if (shape.grid[i] % side != 0) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+  }
+  const bool wide = attribute(function, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED) > 0;
+  const bool fits = blocks <= (wide ? 2 * kPortableCluster : kPortableCluster);
+  return !any || fits ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CLUSTER_SIZE;
+}
+
+void find_cluster(const CUlaunchConfig& config, LaunchShape& shape) {
+  for (unsigned i = 0; i < config.numAttrs && config.attrs != nullptr; ++i) {
+    if (config.attrs[i].id != CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) continue;
+    const auto& side = config.attrs[i].value.clusterDim;
+    shape.cluster[0] = side.x;
+    shape.cluster[1] = side.y;
+    shape.cluster[2] = side.z;
+  }
+}
+
 }  // namespace
 
 CUresult check_shape(const Device& device, const Function& function, const LaunchShape& shape) {
@@ -47,19 +86,13 @@ CUresult check_shape(const Device& device, const Function& function, const Launc
   const uint64_t threads = uint64_t{shape.block[0]} * shape.block[1] * shape.block[2];
   const int most = has[CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK];
   if (most > 0 && threads > static_cast<uint64_t>(most)) return CUDA_ERROR_INVALID_VALUE;
-  // Negative where the driver did not say.
-  const auto attribute = [&](CUfunction_attribute which) {
-    return which < function.attribute_count
-               ? function.attributes[which].load(std::memory_order_relaxed)
-               : -1;
-  };
-  const int own = attribute(CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
+  const int own = attribute(function, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
   if (own > 0 && threads > static_cast<uint64_t>(own)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
-  const int dynamic = attribute(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
+  const int dynamic = attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
   if (dynamic >= 0 && shape.shared_bytes > static_cast<uint32_t>(dynamic)) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  return CUDA_SUCCESS;
+  return check_cluster(function, shape);
 }
 
 void put_shape(Call& call, uint64_t function, const LaunchShape& shape) {
@@ -232,9 +265,10 @@ CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned
 CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction f, void** kernelParams,
                           void** extra) {
   if (config == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const LaunchShape shape{{config->gridDimX, config->gridDimY, config->gridDimZ},
-                          {config->blockDimX, config->blockDimY, config->blockDimZ},
-                          config->sharedMemBytes};
+  LaunchShape shape{{config->gridDimX, config->gridDimY, config->gridDimZ},
+                    {config->blockDimX, config->blockDimY, config->blockDimZ},
+                    config->sharedMemBytes};
+  find_cluster(*config, shape);
   if (config->numAttrs == 0) {
     return launch(Opcode::cuLaunchKernel, f, shape, config->hStream, kernelParams, extra);
   }

@@ -14,6 +14,7 @@ struct LaunchShape {
   uint32_t grid[3];
   uint32_t block[3];
   uint32_t shared_bytes;
+  uint32_t cluster[3] = {0, 0, 0};  // zeros: none given
 };
 
 // What CUDA refuses at the call: dimensions, threads and shared memory that the device or the

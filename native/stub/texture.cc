@@ -1,4 +1,6 @@
-// Texture and surface objects: the executor's driver makes them, and the program gets its value.
+// Texture and surface objects, tensor maps: the executor's driver makes them, and the program gets
+// its value.
+#include <algorithm>
 #include <cstring>
 
 #include "generated/stub_api.h"
@@ -166,6 +168,42 @@ CUresult cuSurfObjectGetResourceDesc(CUDA_RESOURCE_DESC* pResDesc, CUsurfObject 
   const CUresult result = find(&Process::surfaces, surfObject, pResDesc, object);
   if (result == CUDA_SUCCESS) *pResDesc = object.resource;
   return result;
+}
+
+// The driver's own bytes: kernels hand them to the device's copy unit.
+CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorMapDataType tensorDataType,
+                                cuuint32_t tensorRank, void* globalAddress,
+                                const cuuint64_t* globalDim, const cuuint64_t* globalStrides,
+                                const cuuint32_t* boxDim, const cuuint32_t* elementStrides,
+                                CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                                CUtensorMapL2promotion l2Promotion,
+                                CUtensorMapFloatOOBfill oobFill) {
+  Call call(Opcode::cuTensorMapEncodeTiled);
+  if (!call.ok()) return call.result();
+  if (tensorMap == nullptr || globalDim == nullptr || boxDim == nullptr ||
+      elementStrides == nullptr || tensorRank == 0 || tensorRank > 5 ||
+      (tensorRank > 1 && globalStrides == nullptr)) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  wire::TensorMapDesc wanted{};
+  wanted.address = reinterpret_cast<uint64_t>(globalAddress);
+  std::copy_n(globalDim, tensorRank, wanted.dimensions);
+  if (tensorRank > 1) std::copy_n(globalStrides, tensorRank - 1, wanted.strides);
+  std::copy_n(boxDim, tensorRank, wanted.box);
+  std::copy_n(elementStrides, tensorRank, wanted.steps);
+  wanted.type = tensorDataType;
+  wanted.rank = tensorRank;
+  wanted.interleave = interleave;
+  wanted.swizzle = swizzle;
+  wanted.promotion = l2Promotion;
+  wanted.fill = oobFill;
+  call.put(wanted);
+  if (const CUresult result = call.wait(); result != CUDA_SUCCESS) return result;
+  const auto bytes = call.reply().take(wire::kTensorMapBytes);
+  if (!call.reply().ok()) return CUDA_ERROR_UNKNOWN;
+  static_assert(sizeof(*tensorMap) == wire::kTensorMapBytes);
+  std::memcpy(tensorMap, bytes.data(), bytes.size());
+  return CUDA_SUCCESS;
 }
 
 }  // namespace vgpu::stub::api

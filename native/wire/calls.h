@@ -382,5 +382,21 @@ struct ResourceViewDesc {
 };
 static_assert(sizeof(ResourceDesc) == 48 && sizeof(TextureDesc) == 56);
 static_assert(sizeof(ResourceViewDesc) == 48);
+// cuTensorMapEncodeTiled  sync  TensorMapDesc -> bytes[128]   (what a kernel gets as its parameter)
+struct TensorMapDesc {
+  uint64_t address;
+  uint64_t dimensions[5];
+  uint64_t strides[4];
+  uint32_t box[5];
+  uint32_t steps[5];
+  uint32_t type;  // this and what follows: the driver's enumerations
+  uint32_t rank;
+  uint32_t interleave;
+  uint32_t swizzle;
+  uint32_t promotion;
+  uint32_t fill;
+};
+static_assert(sizeof(TensorMapDesc) == 144);
+inline constexpr size_t kTensorMapBytes = 128;
 
 }  // namespace vgpu::wire

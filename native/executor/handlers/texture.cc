@@ -128,4 +128,21 @@ CUresult cuSurfObjectDestroy(Session& session, const Command&, wire::Reader& in,
   return session.driver().cuSurfObjectDestroy(object);
 }
 
+CUresult cuTensorMapEncodeTiled(Session& session, const Command&, wire::Reader& in,
+                                wire::Writer& out) {
+  const auto wanted = in.get<wire::TensorMapDesc>();
+  if (!in.ok() || wanted.rank == 0 || wanted.rank > 5) return CUDA_ERROR_INVALID_VALUE;
+  if (session.driver().cuTensorMapEncodeTiled == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  CUtensorMap map{};
+  const CUresult result = session.driver().cuTensorMapEncodeTiled(
+      &map, static_cast<CUtensorMapDataType>(wanted.type), wanted.rank,
+      reinterpret_cast<void*>(wanted.address), wanted.dimensions, wanted.strides, wanted.box,
+      wanted.steps, static_cast<CUtensorMapInterleave>(wanted.interleave),
+      static_cast<CUtensorMapSwizzle>(wanted.swizzle),
+      static_cast<CUtensorMapL2promotion>(wanted.promotion),
+      static_cast<CUtensorMapFloatOOBfill>(wanted.fill));
+  out.raw(&map, sizeof(map));
+  return result;
+}
+
 }  // namespace vgpu::executor::handlers

@@ -101,11 +101,16 @@ void Context::deactivate() {
   peers.clear();
   forget_images_of(*this);
   state.allocations.remove_of(id, release_memory);
+  drop_heap();
+}
+
+void Context::drop_heap() {
   if (heap_size != 0) {
     device.map.remove(heap_begin);
     munmap(reinterpret_cast<void*>(heap_begin - kHeapGuard), heap_size + 2 * kHeapGuard);
-    heap_begin = heap_size = 0;
   }
+  heap_begin = heap_size = 0;
+  heap_used = false;
 }
 
 void Context::fail(CUresult error, const std::string& message) {
@@ -346,8 +351,10 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value) {
   if (found == current->limits.end() || limit >= CU_LIMIT_SHMEM_SIZE) {
     return CUDA_ERROR_UNSUPPORTED_LIMIT;
   }
-  if (limit == CU_LIMIT_MALLOC_HEAP_SIZE && current->heap_size != 0) {
-    return CUDA_ERROR_INVALID_VALUE;  // too late: the heap is in use
+  if (limit == CU_LIMIT_MALLOC_HEAP_SIZE) {
+    if (const CUresult result = synchronize(*current)) return result;
+    if (current->heap_used) return CUDA_ERROR_INVALID_VALUE;  // too late
+    current->drop_heap();                                     // the next launch makes it anew
   }
   if (limit == CU_LIMIT_PRINTF_FIFO_SIZE) {
     if (current->output.used()) return CUDA_ERROR_INVALID_VALUE;

@@ -49,10 +49,12 @@ struct Context {
 
   // Device malloc: a heap that the kernels of this context share.
   uint64_t heap_begin = 0, heap_size = 0;  // with kHeapGuard bytes before and behind
+  std::atomic<bool> heap_used{false};      // its size is settled
 
   void activate();
   // Waits for the work, frees everything, runs the runtimes' destructors.
   void deactivate();
+  void drop_heap();
   void fail(CUresult error, const std::string& message);
   // The sticky error, for a caller; what the failed kernel has printed comes out with it.
   CUresult state();

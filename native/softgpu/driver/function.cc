@@ -22,6 +22,14 @@ unsigned dynamic_shared_limit(const Function& function) {
   return fixed >= kStaticSharedLimit ? 0 : kStaticSharedLimit - fixed;
 }
 
+ptx::Dim3 required_cluster(const Function& function) {
+  const FunctionSettings& settings = function.settings;
+  if (settings.cluster_width == 0) return function.kernel().cluster;
+  const auto side = [](int size) { return static_cast<uint32_t>(std::max(size, 1)); };
+  return {side(settings.cluster_width), side(settings.cluster_height),
+          side(settings.cluster_depth)};
+}
+
 CUresult function_attribute(const Function& function, const Context& context,
                             CUfunction_attribute attribute, int* value) {
   if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -63,13 +71,13 @@ CUresult function_attribute(const Function& function, const Context& context,
       *value = settings.cluster_must_be_set;
       break;
     case CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH:
-      *value = settings.cluster_width;
+      *value = static_cast<int>(required_cluster(function).x);
       break;
     case CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT:
-      *value = settings.cluster_height;
+      *value = static_cast<int>(required_cluster(function).y);
       break;
     case CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH:
-      *value = settings.cluster_depth;
+      *value = static_cast<int>(required_cluster(function).z);
       break;
     case CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED:
       *value = settings.non_portable_cluster;

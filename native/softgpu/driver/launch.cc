@@ -21,6 +21,13 @@ namespace {
 
 uint64_t volume(const ptx::Dim3& d) { return uint64_t{d.x} * d.y * d.z; }
 
+bool same(const ptx::Dim3& a, const ptx::Dim3& b) { return a.x == b.x && a.y == b.y && a.z == b.z; }
+
+// The launch's cluster, or the one that the kernel requires; zeros without one.
+ptx::Dim3 cluster_of(const KernelOperation& kernel) {
+  return volume(kernel.cluster) != 0 ? kernel.cluster : required_cluster(*kernel.function);
+}
+
 CUresult error_of(ptx::FaultKind kind) {
   switch (kind) {
     case ptx::FaultKind::kIllegalAddress:
@@ -50,6 +57,7 @@ class DeviceHeap {
   static uint64_t allocate(Context& context, uint64_t size) {
     const std::lock_guard lock(mutex());
     if (context.heap_size == 0) return 0;
+    context.heap_used = true;
     auto& blocks = blocks_of(context);
     size = (std::max<uint64_t>(size, 1) + 15) / 16 * 16;
     uint64_t at = context.heap_begin;
@@ -121,19 +129,15 @@ CUresult check_launch(const KernelOperation& kernel, const Device& device) {
   if (facts.static_shared_bytes + kernel.shared_bytes > kSharedLimit) {
     return CUDA_ERROR_INVALID_VALUE;
   }
-  const ptx::Dim3& cluster = kernel.cluster;
+  const ptx::Dim3 cluster = cluster_of(kernel);
+  const ptx::Dim3 only = required_cluster(*kernel.function);
+  if (volume(only) != 0 && !same(cluster, only)) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
   if (volume(cluster) != 0) {
     const unsigned limit =
         kernel.function->settings.non_portable_cluster != 0 ? 2 * kMaxCluster : kMaxCluster;
     if (volume(cluster) > limit || grid.x % cluster.x != 0 || grid.y % cluster.y != 0 ||
         grid.z % cluster.z != 0) {
       return CUDA_ERROR_INVALID_CLUSTER_SIZE;
-    }
-    // The interpreter runs every block as a cluster of its own: a kernel that asks for more would
-    // be wrong in silence.
-    if (volume(cluster) > 1 && !driver().config.skip_sass) {
-      log(LogLevel::kError, "%s: thread block clusters are not supported", facts.name.c_str());
-      return CUDA_ERROR_NOT_SUPPORTED;
     }
   }
   if (kernel.cooperative) {
@@ -236,7 +240,8 @@ void run_kernel(const KernelOperation& kernel, Context& context) {
     launch.kernel = kernel.function->index;
     launch.grid = kernel.grid;
     launch.block = kernel.block;
-    launch.cluster = volume(kernel.cluster) == 0 ? ptx::Dim3{1, 1, 1} : kernel.cluster;
+    launch.cluster = cluster_of(kernel);
+    if (volume(launch.cluster) == 0) launch.cluster = {1, 1, 1};
     launch.dynamic_shared_bytes = kernel.shared_bytes;
     launch.parameters = kernel.parameters;
     launch.memory = &context.device.map;

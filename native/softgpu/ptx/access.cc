@@ -4,6 +4,7 @@
 #include <string>
 
 #include "softgpu/ptx/block.h"
+#include "softgpu/ptx/cluster.h"
 #include "softgpu/ptx/module.h"
 
 namespace vgpu::softgpu::ptx {
@@ -50,9 +51,13 @@ uint64_t host_pointer(Warp& w, const Instr* in, Space space, int lane, uint64_t 
     if (window != 0) offset = address & ~kWindowMask;
   }
   switch (window) {
-    case kSharedWindow:
-      if (offset + bytes > w.run->shared_bytes || offset + bytes < offset) return 0;
-      return reinterpret_cast<uint64_t>(w.block->shared) + offset;
+    case kSharedWindow: {
+      const uint32_t rank = rank_of(offset, w.block->rank);
+      const auto& blocks = w.block->leader->cluster;
+      const uint64_t own = offset & ~kRankMask;
+      if (rank >= blocks.size() || own + bytes > w.run->shared_bytes || own + bytes < own) return 0;
+      return reinterpret_cast<uint64_t>(blocks[rank]->shared) + own;
+    }
     case kLocalWindow:
       if (offset + bytes > w.local_stride || offset + bytes < offset) return 0;
       return reinterpret_cast<uint64_t>(w.local) + static_cast<uint64_t>(lane) * w.local_stride +
@@ -91,7 +96,14 @@ void watch(Warp& w, const Instr* in, Space space, int lane, uint64_t address, ui
            bool write) {
   const uint64_t window = address & kWindowMask;
   if (space == Space::kShared || (space == Space::kGeneric && window == kSharedWindow)) {
-    w.run->watch->shared(w, in, lane, address & ~kWindowMask, bytes, write);
+    const uint64_t offset = address & ~kWindowMask & ~kRankMask;
+    const uint32_t rank = rank_of(address, w.block->rank);
+    if (rank == w.block->rank) {
+      w.run->watch->shared(w, in, lane, offset, bytes, write);
+    } else if (write) {  // of another block of the cluster: no race is looked for
+      auto& there = w.block->leader->cluster[rank]->watch->bytes;
+      for (uint32_t k = 0; k < bytes; ++k) there[offset + k].written = true;
+    }
   } else if (window == 0 && (space == Space::kGlobal || space == Space::kGeneric)) {
     w.run->watch->global(w, in, lane, address, bytes, write);
   }

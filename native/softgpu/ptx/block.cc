@@ -12,20 +12,44 @@ void Run::fail(Fault why) {
   stopped.store(true, std::memory_order_relaxed);
 }
 
-BlockState::BlockState(Run& owner) : run(&owner) {
+BlockState::BlockState(Run& owner, BlockState* leading)
+    : run(&owner), leader(leading == nullptr ? this : leading) {
   shared_storage = std::make_unique<std::byte[]>(run->shared_bytes + 1024);
   const auto address = reinterpret_cast<uintptr_t>(shared_storage.get());
   shared = shared_storage.get() + ((1024 - address % 1024) % 1024);
   for (uint32_t i = 0; i < run->warps; ++i) warps.push_back(std::make_unique<Warp>());
   if (run->watch != nullptr) watch = std::make_unique<SharedWatch>(run->shared_bytes);
+  if (leading != nullptr) return;
+  cluster.push_back(this);
+  const Dim3& size = run->cluster;
+  for (uint32_t i = 1; i < size.x * size.y * size.z; ++i) {
+    followers.push_back(std::make_unique<BlockState>(owner, this));
+    followers.back()->rank = i;
+    cluster.push_back(followers.back().get());
+  }
 }
 
 void BlockState::start(uint64_t block_number) {
-  number = block_number;
+  const Dim3 &grid = run->launch->grid, &size = run->cluster;
+  const uint32_t columns = grid.x / size.x, rows = grid.y / size.y;
+  const auto x = static_cast<uint32_t>(block_number % columns) * size.x;
+  const auto y = static_cast<uint32_t>(block_number / columns % rows) * size.y;
+  const auto z = static_cast<uint32_t>(block_number / columns / rows) * size.z;
+  cluster_phase = 0;
+  cluster_barrier_used = false;
+  for (BlockState* member : cluster) {
+    const uint32_t r = member->rank;
+    member->start_at(x + r % size.x, y + r / size.x % size.y, z + r / size.x / size.y);
+  }
+}
+
+void BlockState::start_at(uint32_t x, uint32_t y, uint32_t z) {
   const Dim3& grid = run->launch->grid;
-  index[0] = static_cast<uint32_t>(number % grid.x);
-  index[1] = static_cast<uint32_t>(number / grid.x % grid.y);
-  index[2] = static_cast<uint32_t>(number / grid.x / grid.y);
+  number = x + uint64_t{grid.x} * (y + uint64_t{grid.y} * z);
+  index[0] = x;
+  index[1] = y;
+  index[2] = z;
+  finished = false;
   for (Barrier& barrier : barriers) barrier = Barrier{};
   if (watch != nullptr) watch->restart();
   for (uint32_t i = 0; i < run->warps; ++i) {
@@ -61,8 +85,21 @@ void BlockState::check_barriers() {
   }
 }
 
-// Every warp in turn until all are done, or a round has brought none to its end.
 BlockState::State BlockState::step(ThreadState& thread) {
+  if (followers.empty()) return step_alone(thread);
+  bool yielded = false;
+  for (BlockState* member : cluster) {
+    if (member->finished) continue;
+    const State state = member->step_alone(thread);
+    if (state == State::kFaulted) return state;
+    member->finished = state == State::kDone;
+    yielded |= state == State::kYielded;
+  }
+  return yielded ? State::kYielded : State::kDone;
+}
+
+// Every warp in turn until all are done, or a round has brought none to its end.
+BlockState::State BlockState::step_alone(ThreadState& thread) {
   while (true) {
     bool yielded = false, done = true, moved = false;
     for (const auto& warp : warps) {
@@ -81,7 +118,10 @@ BlockState::State BlockState::step(ThreadState& thread) {
       if (state == Warp::State::kFaulted) return State::kFaulted;
       yielded |= state == Warp::State::kYielded;
       moved = true;
-      if (warp->live != before) check_barriers();
+      if (warp->live != before) {
+        check_barriers();
+        if (leader->cluster_barrier_used) check_cluster();
+      }
     }
     if (done) return State::kDone;
     if (yielded) return State::kYielded;

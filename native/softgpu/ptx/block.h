@@ -27,7 +27,8 @@ struct Run {
   std::unique_ptr<Watch> watch;     // null: no optional checks
   uint32_t threads = 0, warps = 0;
   uint32_t local_stride = 0;
-  uint64_t blocks = 0;
+  uint64_t blocks = 0;  // or clusters, when they have several blocks
+  Dim3 cluster;
   uint64_t grid_id = 0;
   // What %envreg1 and %envreg2 point to in a cooperative launch: the grid barrier of CUDA's
   // cooperative groups.
@@ -63,14 +64,31 @@ struct BlockState {
   Barrier barriers[kBarriers];
   std::unique_ptr<SharedWatch> watch;
 
+  // The blocks of its cluster, by rank. The first one leads: it owns the others, and stands for the
+  // cluster wherever blocks are counted, parked and stepped.
+  std::vector<BlockState*> cluster;
+  std::vector<std::unique_ptr<BlockState>> followers;
+  BlockState* leader = this;
+  uint32_t rank = 0;
+  bool finished = false;
+  // Of the leader: ~0 or 0, turned over by each barrier.cluster that is complete.
+  uint32_t cluster_phase = 0;
+  bool cluster_barrier_used = false;
+
   enum class State : uint8_t { kDone, kYielded, kFaulted };
-  explicit BlockState(Run& owner);
-  // Begins a block of the grid; the state of one that ended is used again.
+  explicit BlockState(Run& owner, BlockState* leading = nullptr);
+  // Begins a block of the grid, or a cluster; the state of one that ended is used again.
   void start(uint64_t block_number);
   State step(ThreadState& thread);
+  // Completes the cluster's barrier when all have come.
+  void check_cluster();
   // Releases the barrier when all have come. True when it did.
   bool check_barrier(uint32_t id);
   void check_barriers();
+
+ private:
+  void start_at(uint32_t x, uint32_t y, uint32_t z);
+  State step_alone(ThreadState& thread);
 };
 
 }  // namespace vgpu::softgpu::ptx

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "softgpu/ptx/block.h"
+#include "softgpu/ptx/cluster.h"
 #include "softgpu/ptx/decode.h"
 #include "softgpu/ptx/print.h"
 
@@ -330,6 +331,8 @@ const Instr* is_space(Warp& w, const Instr* in) {
     const int i = __builtin_ctz(lanes);
     const uint64_t window = a[i] >> 56;
     bool inside = window == static_cast<uint64_t>(in->imm);
+    // .shared::cta is this block's memory only.
+    if (in->mods != 0) inside &= rank_of(a[i], w.block->rank) == w.block->rank;
     // The window of kernel parameters is part of the global one.
     if (in->imm == 0) inside = window == 3 || (window == 0 && !in_constants(w, a[i]));
     if (in->imm == 5) inside = window == 0 && in_constants(w, a[i]);

@@ -48,6 +48,7 @@ Decoder::Family Decoder::family_of(std::string_view base) {
     add(&Decoder::decode_atomic, {"atom", "red"});
     add(&Decoder::decode_matrix, {"mma", "wmma", "ldmatrix", "stmatrix", "movmatrix"});
     add(&Decoder::decode_async, {"cp", "mbarrier"});
+    add(&Decoder::decode_cluster, {"mapa", "getctarank"});
     add(&Decoder::decode_texture, {"tex", "tld4", "txq", "suq"});
     add(&Decoder::decode_surface, {"suld", "sust", "sured"});
     add(&Decoder::decode_other,

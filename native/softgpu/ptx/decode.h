@@ -38,6 +38,13 @@ class Decoder {
   bool decode_matrix();
   bool decode_async();
   bool decode_texture();  // tex, tld4, txq, suq
+  bool decode_cluster();  // mapa, getctarank
+  bool decode_bulk();
+  bool decode_tensor_copy();
+  bool bulk_reduction(BulkInfo& info);
+  // The completion of st.async and red.async, which take effect at once.
+  bool complete_bytes(const Operand& barrier, uint32_t bytes);
+  bool bulk_place(BulkInfo::Place& place, const Operand& given, Space space);
   bool decode_surface();  // suld, sust, sured
   bool decode_other();
   bool decode_stack();
@@ -160,7 +167,8 @@ const Instr* frame_store(Warp& w, const Instr* in);
 const Instr* pack(Warp& w,
                   const Instr* in);  // d, list: parts, imm: count, mods: part bytes, row bytes
 const Instr* unpack(Warp& w, const Instr* in);
-const Instr* is_space(Warp& w, const Instr* in);  // d = a in window; imm: window, 0 global, 5 const
+const Instr* is_space(Warp& w, const Instr* in);  // d = a in window; imm: window, 0 global, 5
+                                                  // const; mods: 1 not of another block
 const Instr* redux(Warp& w, const Instr* in);
 const Instr* video(Warp& w, const Instr* in);             // d, a, b, c; data: VideoInfo
 const Instr* stack_grow(Warp& w, const Instr* in);        // d, a: size; imm: alignment, mods: bytes
@@ -172,6 +180,13 @@ const Instr* texture_query(Warp& w, const Instr* in);     // imm: 1 for a surfac
 const Instr* surface_load(Warp& w, const Instr* in);
 const Instr* surface_store(Warp& w, const Instr* in);
 const Instr* surface_reduce(Warp& w, const Instr* in);
+const Instr* cluster_arrive(Warp& w, const Instr* in);
+const Instr* cluster_wait(Warp& w, const Instr* in);
+const Instr* map_address(Warp& w, const Instr* in);  // d, a, b: rank; mods: bytes; imm: 1 generic
+const Instr* rank_of_address(Warp& w, const Instr* in);
+const Instr* bulk_copy(Warp& w, const Instr* in);       // data: BulkInfo
+const Instr* tensor_copy(Warp& w, const Instr* in);     // data: BulkInfo
+const Instr* complete_bytes(Warp& w, const Instr* in);  // data: BulkInfo; imm: bytes
 // Special registers; null when unknown. Rows of `bytes`.
 Handler special(std::string_view name, uint32_t& id, uint32_t& bytes);
 }  // namespace handlers

@@ -172,13 +172,7 @@ bool Decoder::decode_call_values(const Operand* actual, const std::vector<LocalV
 bool Decoder::decode_barrier() {
   Instr in;
   if (has("cluster")) {
-    // A cluster is one block here until clusters are modelled: arrive and wait are a block barrier.
-    if (has("arrive")) {
-      in.run = handlers::nothing;
-      return push(in);
-    }
-    in.a = constant(0, 4);
-    in.run = handlers::barrier;
+    in.run = has("arrive") ? handlers::cluster_arrive : handlers::cluster_wait;
     return push(in);
   }
   if (has("warp")) {

@@ -308,7 +308,9 @@ bool Decoder::decode_matrix_rows(bool store) {
 
 bool Decoder::decode_async() {
   if (parts_[0] == "mbarrier") return decode_mbarrier();
-  if (!has("async") || has("bulk") || has("tensor")) return fail("");
+  if (has("tensor")) return decode_tensor_copy();
+  if (has("bulk")) return decode_bulk();
+  if (!has("async")) return fail("");
   Instr in;
   if (has("commit_group") || has("wait_group") || has("wait_all")) {
     in.run = handlers::nothing;

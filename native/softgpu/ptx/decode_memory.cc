@@ -123,7 +123,6 @@ bool Decoder::decode_load() {
 
 bool Decoder::decode_store() {
   Space space = space_of_opcode();
-  if (has("async")) return fail("st.async");
   const Operand& place = operand(0);
   if (!place.is(Operand::Kind::kAddress)) return fail("expected an address");
   const LocalVariable* local = variable(place.parts[0]);
@@ -174,7 +173,8 @@ bool Decoder::decode_store() {
   in.b = rows[0];
   if (count > 1) in.list = list(std::move(rows));
   in.run = isa().store(space, bytes, count);
-  return push(in);
+  if (!push(in)) return false;
+  return !has("async") || complete_bytes(operand(2), bytes * count);
 }
 
 namespace {
@@ -201,7 +201,6 @@ bool Decoder::decode_atomic() {
   const auto op = atomic_of(parts_);
   const Space space = space_of_opcode();
   if (!op) return fail("unknown operation");
-  if (has("async")) return fail("red.async");
   const uint32_t count = vector_count(parts_);
   const bool ignore_result = result_wanted && operand(0).is(Operand::Kind::kSink);
   // Elements go one after the other: a result must not overwrite what a later one still needs.
@@ -237,7 +236,7 @@ bool Decoder::decode_atomic() {
                                 0);
     if (!push(move)) return false;
   }
-  return true;
+  return !has("async") || complete_bytes(operand(first + 2), size_of(type_) * count);
 }
 
 }  // namespace vgpu::softgpu::ptx

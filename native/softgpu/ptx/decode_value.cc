@@ -136,6 +136,7 @@ bool Decoder::decode_move() {
     in.a = source(operand(1), Type::kB64);
     in.d = predicate_result(operand(0));
     if (has("shared") || has("shared::cta") || has("shared::cluster")) in.imm = 1;
+    in.mods = has("shared") || has("shared::cta") ? 1 : 0;  // of this block only
     if (has("local")) in.imm = 2;
     if (has("param") || has("param::entry")) in.imm = 3;
     if (has("const")) in.imm = 5;

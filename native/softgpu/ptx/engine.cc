@@ -97,7 +97,9 @@ bool set_up(Run& run, const Launch& launch, Fault& fault) {
   run.quick_shared_bytes = run.watch == nullptr ? run.shared_bytes : 0;
   run.threads = launch.block.x * launch.block.y * launch.block.z;
   run.warps = (run.threads + kLanes - 1) / kLanes;
-  run.blocks = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
+  run.cluster = launch.cluster;
+  run.blocks = uint64_t{launch.grid.x / run.cluster.x} * (launch.grid.y / run.cluster.y) *
+               (launch.grid.z / run.cluster.z);
   bool unbounded = false;
   std::vector<const Code*> path;
   int budget = 10000;
@@ -150,9 +152,11 @@ struct Engine::Pool {
     const std::lock_guard lock(run.mutex);
     --run.resident;
     ++run.done;
-    for (const auto& warp : block.warps) {
-      run.statistics.instructions += warp->instructions;
-      run.statistics.lane_operations += warp->lane_operations;
+    for (const BlockState* member : block.cluster) {
+      for (const auto& warp : member->warps) {
+        run.statistics.instructions += warp->instructions;
+        run.statistics.lane_operations += warp->lane_operations;
+      }
     }
   }
 
@@ -243,8 +247,10 @@ Fault Engine::run(const Launch& launch, RunStatistics* statistics) {
   Fault fault;
   if (!set_up(run, launch, fault)) return fault;
   if (run.blocks == 0) return fault;
-  Pool::Job job{
-      &run, launch.blocks_at_once == 0 || launch.cooperative ? run.blocks : launch.blocks_at_once};
+  const uint32_t blocks = run.cluster.x * run.cluster.y * run.cluster.z;
+  Pool::Job job{&run, launch.blocks_at_once == 0 || launch.cooperative
+                          ? run.blocks
+                          : std::max<uint64_t>(launch.blocks_at_once / blocks, 1)};
   const bool share = run.blocks > 1 && !pool_->threads.empty();
   if (share) {
     const std::lock_guard lock(pool_->mutex);

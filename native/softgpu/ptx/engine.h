@@ -56,6 +56,7 @@ struct Kernel {
   uint32_t registers = 0;          // an estimate, for attributes and occupancy
   Dim3 max_threads{0, 0, 0};       // .maxntid, zeros if not given
   Dim3 required_threads{0, 0, 0};  // .reqntid
+  Dim3 cluster{0, 0, 0};           // .reqnctapercluster, zeros if not given
   uint32_t min_blocks_per_sm = 0;
   int ptx_version = 0;  // 88 for .version 8.8
   int target = 0;       // 120 for .target sm_120

@@ -168,6 +168,7 @@ void ModuleText::describe_kernels() {
     kernel.max_threads = dimensions(signature, ".maxntid");
     kernel.required_threads = dimensions(signature, ".reqntid");
     if (kernel.max_threads.x == 0) kernel.max_threads = kernel.required_threads;
+    kernel.cluster = dimensions(signature, ".reqnctapercluster");
     const auto residency = signature.directives.find(".minnctapersm");
     if (residency != signature.directives.end() && !residency->second.empty()) {
       kernel.min_blocks_per_sm = static_cast<uint32_t>(residency->second[0]);

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "softgpu/ptx/bulk.h"
 #include "softgpu/ptx/matrix.h"
 #include "softgpu/ptx/syntax.h"
 #include "softgpu/ptx/texture.h"
@@ -84,6 +85,7 @@ struct Code {
   std::deque<MatrixInfo> matrices;
   std::deque<TextureInfo> textures;
   std::deque<VideoInfo> videos;
+  std::deque<BulkInfo> bulks;
   std::deque<std::string> texts;
   std::vector<std::byte> pool;
   std::vector<PoolPatch> patches;

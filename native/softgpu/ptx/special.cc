@@ -44,6 +44,19 @@ enum class Special : uint32_t {
   kZero,
   kOne,
   kClusterCtaRank,
+  kClusterNctaRank,
+  kClusterIdX,
+  kClusterIdY,
+  kClusterIdZ,
+  kNclusterIdX,
+  kNclusterIdY,
+  kNclusterIdZ,
+  kClusterCtaidX,
+  kClusterCtaidY,
+  kClusterCtaidZ,
+  kClusterNctaidX,
+  kClusterNctaidY,
+  kClusterNctaidZ,
   kTrue,
   kReservedShared,
   kWorkspaceLow,
@@ -89,20 +102,20 @@ const std::unordered_map<std::string_view, Entry>& table() {
       {"%dynamic_smem_size", {Special::kDynamicShared, 4}},
       {"%total_smem_size", {Special::kTotalShared, 4}},
       {"%aggr_smem_size", {Special::kAggregateShared, 4}},
-      {"%clusterid.x", {Special::kCtaidX, 4}},
-      {"%clusterid.y", {Special::kCtaidY, 4}},
-      {"%clusterid.z", {Special::kCtaidZ, 4}},
-      {"%nclusterid.x", {Special::kNctaidX, 4}},
-      {"%nclusterid.y", {Special::kNctaidY, 4}},
-      {"%nclusterid.z", {Special::kNctaidZ, 4}},
-      {"%cluster_ctaid.x", {Special::kZero, 4}},
-      {"%cluster_ctaid.y", {Special::kZero, 4}},
-      {"%cluster_ctaid.z", {Special::kZero, 4}},
-      {"%cluster_nctaid.x", {Special::kOne, 4}},
-      {"%cluster_nctaid.y", {Special::kOne, 4}},
-      {"%cluster_nctaid.z", {Special::kOne, 4}},
-      {"%cluster_ctarank", {Special::kZero, 4}},
-      {"%cluster_nctarank", {Special::kOne, 4}},
+      {"%clusterid.x", {Special::kClusterIdX, 4}},
+      {"%clusterid.y", {Special::kClusterIdY, 4}},
+      {"%clusterid.z", {Special::kClusterIdZ, 4}},
+      {"%nclusterid.x", {Special::kNclusterIdX, 4}},
+      {"%nclusterid.y", {Special::kNclusterIdY, 4}},
+      {"%nclusterid.z", {Special::kNclusterIdZ, 4}},
+      {"%cluster_ctaid.x", {Special::kClusterCtaidX, 4}},
+      {"%cluster_ctaid.y", {Special::kClusterCtaidY, 4}},
+      {"%cluster_ctaid.z", {Special::kClusterCtaidZ, 4}},
+      {"%cluster_nctaid.x", {Special::kClusterNctaidX, 4}},
+      {"%cluster_nctaid.y", {Special::kClusterNctaidY, 4}},
+      {"%cluster_nctaid.z", {Special::kClusterNctaidZ, 4}},
+      {"%cluster_ctarank", {Special::kClusterCtaRank, 4}},
+      {"%cluster_nctarank", {Special::kClusterNctaRank, 4}},
       {"%reserved_smem_offset_begin", {Special::kZero, 4}},
       {"%reserved_smem_offset_end", {Special::kZero, 4}},
       {"%reserved_smem_offset_cap", {Special::kZero, 4}},
@@ -124,6 +137,7 @@ uint64_t clock() {
 uint64_t uniform(const Warp& w, Special id) {
   const Launch& launch = *w.run->launch;
   const uint32_t* block = w.block->index;
+  const Dim3& cluster = w.run->cluster;
   switch (id) {
     case Special::kNtidX:
       return launch.block.x;
@@ -174,6 +188,34 @@ uint64_t uniform(const Warp& w, Special id) {
       return launch.cooperative ? reinterpret_cast<uint64_t>(w.run->workspace) & 0xffffffffu : 0;
     case Special::kWorkspaceHigh:
       return launch.cooperative ? reinterpret_cast<uint64_t>(w.run->workspace) >> 32 : 0;
+    case Special::kClusterIdX:
+      return block[0] / cluster.x;
+    case Special::kNclusterIdX:
+      return launch.grid.x / cluster.x;
+    case Special::kClusterCtaidX:
+      return block[0] % cluster.x;
+    case Special::kClusterNctaidX:
+      return cluster.x;
+    case Special::kClusterIdY:
+      return block[1] / cluster.y;
+    case Special::kNclusterIdY:
+      return launch.grid.y / cluster.y;
+    case Special::kClusterCtaidY:
+      return block[1] % cluster.y;
+    case Special::kClusterNctaidY:
+      return cluster.y;
+    case Special::kClusterIdZ:
+      return block[2] / cluster.z;
+    case Special::kNclusterIdZ:
+      return launch.grid.z / cluster.z;
+    case Special::kClusterCtaidZ:
+      return block[2] % cluster.z;
+    case Special::kClusterNctaidZ:
+      return cluster.z;
+    case Special::kClusterCtaRank:
+      return w.block->rank;
+    case Special::kClusterNctaRank:
+      return w.block->leader->cluster.size();
     case Special::kOne:
       return 1;
     default:

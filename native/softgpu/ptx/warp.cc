@@ -29,6 +29,7 @@ void Warp::start(BlockState& owner, uint32_t warp_index, uint32_t lanes_present)
   index = warp_index;
   live = lanes_present;
   instructions = lane_operations = 0;
+  cluster_arrived = cluster_phase = 0;
   ready.clear();
   waiting.clear();
   nodes.clear();

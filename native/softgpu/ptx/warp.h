@@ -102,6 +102,8 @@ struct Warp {
   uint64_t instructions = 0, lane_operations = 0;
   uint64_t async_groups = 0;
   size_t frame_bytes = 0;  // of all frames
+  // barrier.cluster: lanes that have arrived, and the phase in which they last did.
+  uint32_t cluster_arrived = 0, cluster_phase = 0;
 
   template <class T>
   [[gnu::always_inline]] T* row(uint32_t operand) const {

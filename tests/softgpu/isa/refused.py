@@ -14,15 +14,10 @@ END = "<!-- end of refused instructions -->"
 
 #: (what, an instruction of it); %r are 32-bit, %rd 64-bit, %h 16-bit registers, %p predicates.
 FORMS = [
-    ("bulk copies and reductions (`cp.async.bulk`, `cp.reduce.async.bulk`)",
-     "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd1], 16, [%r2];"),
-    ("tensor maps (`cp.async.bulk.tensor`, `tensormap.*`)",
-     "cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-     " [%r1], [%rd1, {%r2}], [%r3];"),
-    ("stores and reductions that signal an mbarrier (`st.async`, `red.async`)",
-     "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [%r1], %r2, [%r3];"),
+    ("tensor copies in other modes than tile (`.im2col`, `.tile::gather4`), `tensormap.*`",
+     "cp.async.bulk.tensor.3d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes"
+     " [%r1], [%rd1, {%r2, %r3, %r4}], [%r5], {%h1};"),
     ("bulk stores (`st.bulk`)", "st.bulk.weak.shared::cta [%rd1], 64, 0;"),
-    ("clusters (`mapa`, `getctarank`)", "mapa.u64 %rd1, %rd2, %r1;"),
     ("opaque types (`istypep`)", "istypep.texref %p1, %rd1;"),
     ("warpgroup matrices (`wgmma`)", "wgmma.fence.sync.aligned;"),
     ("tensor memory (`tcgen05`)",

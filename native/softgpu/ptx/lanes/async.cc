@@ -1,6 +1,7 @@
 // cp.async and mbarrier (PTX ISA sections 9.7.9.25, 9.7.13.15). Copies are complete when they are
 // issued, which every wait allows.
 #include "softgpu/ptx/lanes/access.h"
+#include "softgpu/ptx/mbarrier.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
 namespace {
@@ -37,22 +38,6 @@ const Instr* copy(Warp& w, const Instr* in) {
     __builtin_memcpy(reinterpret_cast<void*>(to.at[i]), value, bytes);
   }
   return in + 1;
-}
-
-// An mbarrier object: ours, since PTX leaves it opaque. Phase completes when no arrival and no
-// transaction is pending. A block runs on one host thread, so plain accesses do.
-struct Barrier64 {
-  uint64_t pending : 20;
-  uint64_t expected : 20;
-  uint64_t phase : 1;
-  int64_t transactions : 23;
-};
-static_assert(sizeof(Barrier64) == 8);
-
-VGPU_INLINE void settle(Barrier64& b) {
-  if (b.pending != 0 || b.transactions != 0) return;
-  b.phase ^= 1;
-  b.pending = b.expected;
 }
 
 // imm: operation; a + e: address; b: count, token, parity or bytes; d: result.
