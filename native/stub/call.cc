@@ -390,7 +390,7 @@ uint64_t Call::create(HandleKind kind) {
     case HandleKind::kGraph: {
       object = process_->graphs.create([&](Graph& graph) {
         graph.context = context_;
-        graph.conditional = false;
+        graph.embedded = graph.conditional = false;
       });
       break;
     }

@@ -68,6 +68,8 @@ CUresult cuGraphCreate(CUgraph* phGraph, unsigned int flags) {
 CUresult cuGraphDestroy(CUgraph hGraph) {
   Call call(Opcode::cuGraphDestroy);
   if (!call.ok()) return call.result();
+  const Graph* graph = process()->graphs.find(hGraph);
+  if (graph != nullptr && graph->embedded) return CUDA_ERROR_INVALID_VALUE;
   call.put(call.destroy(HandleKind::kGraph, hGraph));
   return call.finish();
 }

@@ -227,6 +227,7 @@ CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode hNode, CUgraph* phGraph) {
   if (const CUresult result = call.wait(); result != CUDA_SUCCESS) return result;
   const auto id = call.get<uint64_t>();
   if (id != fresh) process()->graphs.destroy(fresh);
+  if (Graph* graph = process()->graphs.find(id)) graph->embedded = true;
   *phGraph = as_handle<CUgraph>(id);
   return CUDA_SUCCESS;
 }

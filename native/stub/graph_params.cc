@@ -129,7 +129,7 @@ CUresult NodeWriter::put_conditional(Call& call, const CUDA_CONDITIONAL_NODE_PAR
   for (unsigned i = 0; i < node.size; ++i) {
     Graph* body = process()->graphs.create([&](Graph& graph) {
       graph.context = call.context();
-      graph.conditional = true;
+      graph.embedded = graph.conditional = true;
     });
     if (body == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
     bodies_.push_back(body->id.load());

@@ -138,6 +138,7 @@ struct Module : Object {
 
 struct Graph : Object {
   Context* context = nullptr;
+  bool embedded = false;     // belongs to a node: the program may not destroy it
   bool conditional = false;  // the body of a conditional node
 };
 struct GraphExec : Object {

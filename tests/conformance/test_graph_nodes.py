@@ -189,6 +189,7 @@ def test_child_graphs(cuda):
     inner.kernel(adder(cuda, module, counter, 1000))  # the node has a copy
     embedded = cuda.out_last("cuGraphChildGraphNodeGetGraph", ctypes.c_void_p, node)
     assert embedded != inner.handle
+    assert cuda.code("cuGraphDestroy", embedded) == d.INVALID_VALUE  # the node's
     (add,) = g.node_list(cuda, "cuGraphGetNodes", embedded)
     executable = outer.instantiate()
     g.run(cuda, executable, stream)
@@ -448,3 +449,20 @@ def test_a_kernel_sets_the_condition(cuda):
         cuda.cuMemsetD32_v2(rounds, count, 1)
         g.run(cuda, executable, stream)
     assert (word(cuda, rounds), word(cuda, total)) == (0, 70)
+
+
+def test_the_body_of_a_condition_is_captured(cuda):
+    cuda.start()
+    module, stream = cuda.module(kernels.ALL), cuda.stream()
+    counter = cuda.upload(bytes(4))
+    graph = g.Graph(cuda)
+    _, (body, otherwise) = conditional(cuda, graph, IF, 2, 1)
+    for one, threads in ((body, 3), (otherwise, 100)):
+        cuda.cuStreamBeginCaptureToGraph(stream, one.handle, None, None, 0, 2)
+        increment = cuda.function(module, "increment")
+        arguments = (1, 1, 1), (threads, 1, 1), U64(counter)
+        assert cuda.launch(increment, *arguments, stream=stream) == 0
+        assert g.ending_capture(cuda, stream) == one.handle
+    assert cuda.code("cuGraphDestroy", body.handle) == d.INVALID_VALUE  # the node's
+    g.run(cuda, graph.instantiate(), stream, 2)
+    assert word(cuda, counter) == 6
