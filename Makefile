@@ -63,12 +63,12 @@ test-programs: .venv/programs-extra .venv/cupy-extra .venv/test-extra .venv-torc
 
 # Each sanitizer needs a build of its own; -O1 keeps that short, and its reports readable.
 check-sanitizers: .venv/built .venv/test-extra ## native tests under ThreadSanitizer, AddressSanitizer and UBSan
-	set -e; for kind in thread address,undefined; do \
-	  $(BIN)/cmake -S native -B build/$$kind -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	set -e; for kind in thread address,undefined; do tree=build/sanitize-$${kind%%,*}; \
+	  $(BIN)/cmake -S native -B $$tree -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	    -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 \
 	    -DVGPU_LANE_OPTIMIZATION=-O1 -DVGPU_TESTING=ON -DVGPU_SANITIZE=$$kind >/dev/null; \
-	  $(BIN)/cmake --build build/$$kind; \
-	  VGPU_NATIVE_TESTS=build/$$kind/tests $(PYTEST) tests/native; \
+	  $(BIN)/cmake --build $$tree; \
+	  VGPU_NATIVE_TESTS=$$tree/tests $(PYTEST) tests/native; \
 	done
 
 check: .venv/check-extra ## lint, types, formats
