@@ -12,20 +12,51 @@ extern const Isa kTable;
 namespace avx2 {
 extern const Isa kTable;
 }
+namespace avx512 {
+extern const Isa kTable;
+}
 #endif
 
-const Isa& isa() {
-  static const Isa& chosen = []() -> const Isa& {
+namespace {
+
+// The best first.
+const Isa* const kTables[] = {
 #if defined(VGPU_HAVE_AVX2)
-    const char* wanted = std::getenv("VGPU_SOFT_ISA");  // a test compares the two
-    const bool portable_wanted = wanted != nullptr && std::string_view(wanted) == "portable";
-    if (!portable_wanted && __builtin_cpu_supports("avx2") != 0 &&
-        __builtin_cpu_supports("fma") != 0 && __builtin_cpu_supports("f16c") != 0) {
-      return avx2::kTable;
-    }
+    &avx512::kTable, &avx2::kTable,
 #endif
-    return portable::kTable;
-  }();
+    &portable::kTable};
+
+bool runs_here(const Isa& table) {
+#if defined(VGPU_HAVE_AVX2)
+  const std::string_view name = table.name;
+  const bool avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
+                    __builtin_cpu_supports("f16c") != 0;
+  if (name == "avx2") return avx2;
+  if (name == "avx512") {
+    return avx2 && __builtin_cpu_supports("avx512f") != 0 &&
+           __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+           __builtin_cpu_supports("avx512vl") != 0;
+  }
+#endif
+  return true;
+}
+
+const Isa& choose() {
+  const char* variable = std::getenv("VGPU_SOFT_ISA");  // tests compare the variants
+  const std::string_view wanted = variable == nullptr ? "" : variable;
+  for (const Isa* table : kTables) {
+    if (wanted == table->name && runs_here(*table)) return *table;
+  }
+  for (const Isa* table : kTables) {
+    if (runs_here(*table)) return *table;
+  }
+  return portable::kTable;
+}
+
+}  // namespace
+
+const Isa& isa() {
+  static const Isa& chosen = choose();
   return chosen;
 }
 

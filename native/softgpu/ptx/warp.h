@@ -168,9 +168,14 @@ struct Warp {
 };
 
 // Host addresses of one access, per lane.
+enum class Shape : uint8_t {
+  kScattered,
+  kUniform,     // every lane at at[0]; the others are not filled in
+  kContiguous,  // lane i at at[0] + i * bytes, all lanes present; the others are not filled in
+};
 struct Access {
   alignas(64) uint64_t at[kLanes];
-  bool contiguous = false;  // lane i at at[0] + i * bytes, all lanes present
+  Shape shape;
 };
 
 struct CachedRange {

@@ -18,6 +18,49 @@ VGPU_INLINE void note_access(Warp& w, const Instr* in) {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+// Which addresses an access may use, and what turns them into host pointers.
+struct Limits {
+  uint64_t begin = 0, last = 0;  // size - 1 past begin
+  uint64_t to_host = 0;          // added to every address
+  uint64_t lane_stride = 0;      // times the lane: local memory
+  bool usable = false;           // false: only the slow path knows
+};
+
+template <Space space>
+VGPU_INLINE Limits limits_of(const Warp& w, const Instr* in, uint64_t first, uint32_t bytes,
+                             bool write) {
+  const uint64_t window = space == Space::kShared    ? kSharedWindow
+                          : space == Space::kLocal   ? kLocalWindow
+                          : space == Space::kGeneric ? first & kWindowMask
+                                                     : 0;
+  // Without cvta, addresses of a named space start at zero.
+  const uint64_t begin = space == Space::kGeneric ? window : 0;
+  if (window == kSharedWindow) {
+    const uint64_t size = w.run->quick_shared_bytes;  // none when every access is watched
+    return {begin, size - 1, reinterpret_cast<uint64_t>(w.block->shared) - begin, 0, size >= bytes};
+  }
+  if (window == kLocalWindow) {
+    const uint64_t size = w.local_stride;
+    return {begin, size - 1, reinterpret_cast<uint64_t>(w.local) - begin, size, size >= bytes};
+  }
+  const CachedRange& range =
+      w.thread->ranges[reinterpret_cast<uintptr_t>(in) / sizeof(Instr) % ThreadState::kRanges];
+  return {range.begin, range.last, 0, 0, range.last >= bytes - 1 && (!write || range.writable)};
+}
+
+// Whether all addresses are the same, or each lane's follows the one before.
+VGPU_INLINE Shape shape_of(const uint64_t* at, uint32_t bytes, bool everyone) {
+  const uint64_t first = at[0], distance = at[kLanes - 1] - first;
+  uint64_t off = 0;
+  if (distance == 0) {
+    VGPU_EACH_LANE off |= at[i] ^ first;
+    return off == 0 ? Shape::kUniform : Shape::kScattered;
+  }
+  if (!everyone || distance != uint64_t{kLanes - 1} * bytes) return Shape::kScattered;
+  VGPU_EACH_LANE off |= at[i] - first - static_cast<uint64_t>(i) * bytes;
+  return off == 0 ? Shape::kContiguous : Shape::kScattered;
+}
+
 // True when every address lies in [begin, begin + last - bytes + 1] and is aligned.
 VGPU_INLINE bool inside(const uint64_t* at, uint64_t begin, uint64_t last, uint32_t bytes) {
   const uint64_t limit = last - (bytes - 1);
@@ -30,10 +73,12 @@ VGPU_INLINE bool inside(const uint64_t* at, uint64_t begin, uint64_t last, uint3
   return (bad >> 63) == 0 && (low & (bytes - 1)) == 0;
 }
 
-// The addresses are those of row `base`, which holds 32 or 64 bits, plus `offset`.
+// The addresses are those of row `base`, which holds 32 or 64 bits, plus `offset`. With `shapes`
+// only the first pointer is made when that says it all.
 template <Space space>
 VGPU_INLINE bool resolve_at(Warp& w, const Instr* in, uint32_t base_row, int64_t offset,
-                            bool narrow, uint32_t bytes, bool write, Access& out) {
+                            bool narrow, uint32_t bytes, bool write, Access& out,
+                            bool shapes = false) {
   const auto imm = static_cast<uint64_t>(offset);
   if (narrow) {
     // 32-bit addresses wrap: compilers put large negative numbers into registers.
@@ -47,36 +92,27 @@ VGPU_INLINE bool resolve_at(Warp& w, const Instr* in, uint32_t base_row, int64_t
     const uint64_t first = out.at[__builtin_ctz(w.mask)];
     VGPU_EACH_LANE out.at[i] = w.lanes[i] != 0 ? out.at[i] : first;
   }
-  if constexpr (space == Space::kShared) {
-    const Run& run = *w.run;
-    if (run.quick_shared_bytes < bytes || !inside(out.at, 0, run.quick_shared_bytes - 1, bytes)) {
-      if (!resolve_slowly(w, in, space, out.at, bytes, write)) return false;
-    } else {
-      const auto base = reinterpret_cast<uint64_t>(w.block->shared);
-      VGPU_EACH_LANE out.at[i] += base;
-    }
-  } else if constexpr (space == Space::kLocal) {
-    if (w.local_stride < bytes || !inside(out.at, 0, w.local_stride - 1, bytes)) {
-      if (!resolve_slowly(w, in, space, out.at, bytes, write)) return false;
-    } else {
-      const auto base = reinterpret_cast<uint64_t>(w.local);
-      const uint64_t stride = w.local_stride;
-      VGPU_EACH_LANE out.at[i] += base + stride * static_cast<uint64_t>(i);
-    }
-  } else {
-    const CachedRange& range =
-        w.thread->ranges[reinterpret_cast<uintptr_t>(in) / sizeof(Instr) % ThreadState::kRanges];
-    if (range.last < bytes - 1 || (write && !range.writable) ||
-        !inside(out.at, range.begin, range.last, bytes)) {
-      if (!resolve_slowly(w, in, space, out.at, bytes, write)) return false;
+  const Limits limits = limits_of<space>(w, in, out.at[0], bytes, write);
+  out.shape = Shape::kScattered;
+  if (shapes && limits.usable && limits.lane_stride == 0) {
+    const Shape shape = shape_of(out.at, bytes, w.mask == ~0u);
+    if (shape != Shape::kScattered) {
+      const uint64_t past = (shape == Shape::kUniform ? 1 : kLanes) * uint64_t{bytes} - 1;
+      const uint64_t from = out.at[0] - limits.begin;
+      if (from <= limits.last && limits.last - from >= past && (out.at[0] & (bytes - 1)) == 0) {
+        out.at[0] += limits.to_host;
+        out.shape = shape;
+        return true;
+      }
     }
   }
-  out.contiguous = false;
-  if (w.mask == ~0u) {
-    uint64_t off = 0;
-    const uint64_t base = out.at[0];
-    VGPU_EACH_LANE off |= out.at[i] - base - static_cast<uint64_t>(i) * bytes;
-    out.contiguous = off == 0;
+  if (!limits.usable || !inside(out.at, limits.begin, limits.last, bytes)) {
+    return resolve_slowly(w, in, space, out.at, bytes, write);
+  }
+  if (limits.lane_stride != 0) {
+    VGPU_EACH_LANE out.at[i] += limits.to_host + limits.lane_stride * static_cast<uint64_t>(i);
+  } else if (limits.to_host != 0) {
+    VGPU_EACH_LANE out.at[i] += limits.to_host;
   }
   return true;
 }
@@ -84,6 +120,51 @@ VGPU_INLINE bool resolve_at(Warp& w, const Instr* in, uint32_t base_row, int64_t
 template <Space space>
 VGPU_INLINE bool resolve(Warp& w, const Instr* in, uint32_t bytes, bool write, Access& out) {
   return resolve_at<space>(w, in, in->a, in->imm, (in->mods & kAddress32) != 0, bytes, write, out);
+}
+
+// out[i] = what is at at[i] + offset. Vectors, so that what reads the row next does not wait for 32
+// narrow stores to leave the store buffer.
+VGPU_INLINE void gather(const uint64_t* at, uint64_t offset, uint32_t* out) {
+#if defined(__AVX512F__)
+  const __m512i shift = _mm512_set1_epi64(static_cast<int64_t>(offset));
+  for (int i = 0; i < kLanes; i += 8) {
+    const __m512i from = _mm512_add_epi64(_mm512_load_si512(at + i), shift);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + i),
+                       _mm512_i64gather_epi32(from, nullptr, 1));
+  }
+#elif defined(__AVX2__)
+  const __m256i shift = _mm256_set1_epi64x(static_cast<int64_t>(offset));
+  for (int i = 0; i < kLanes; i += 4) {
+    const __m256i from =
+        _mm256_add_epi64(_mm256_load_si256(reinterpret_cast<const __m256i*>(at + i)), shift);
+    _mm_store_si128(reinterpret_cast<__m128i*>(out + i), _mm256_i64gather_epi32(nullptr, from, 1));
+  }
+#else
+  for (int i = 0; i < kLanes; ++i) {
+    __builtin_memcpy(out + i, reinterpret_cast<const void*>(at[i] + offset), sizeof(*out));
+  }
+#endif
+}
+VGPU_INLINE void gather(const uint64_t* at, uint64_t offset, uint64_t* out) {
+#if defined(__AVX512F__)
+  const __m512i shift = _mm512_set1_epi64(static_cast<int64_t>(offset));
+  for (int i = 0; i < kLanes; i += 8) {
+    const __m512i from = _mm512_add_epi64(_mm512_load_si512(at + i), shift);
+    _mm512_store_si512(out + i, _mm512_i64gather_epi64(from, nullptr, 1));
+  }
+#elif defined(__AVX2__)
+  const __m256i shift = _mm256_set1_epi64x(static_cast<int64_t>(offset));
+  for (int i = 0; i < kLanes; i += 4) {
+    const __m256i from =
+        _mm256_add_epi64(_mm256_load_si256(reinterpret_cast<const __m256i*>(at + i)), shift);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + i),
+                       _mm256_i64gather_epi64(nullptr, from, 1));
+  }
+#else
+  for (int i = 0; i < kLanes; ++i) {
+    __builtin_memcpy(out + i, reinterpret_cast<const void*>(at[i] + offset), sizeof(*out));
+  }
+#endif
 }
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES

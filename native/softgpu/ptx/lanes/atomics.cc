@@ -49,9 +49,20 @@ VGPU_INLINE T combine(T old, T b, T c) {
   return old;
 }
 
-// Changes one place; returns what was there.
+// A block runs on one host thread at a time: its shared memory needs no atomic of the host.
 template <Atomic op, class T>
+VGPU_INLINE T change_alone(uint64_t address, T b, T c) {
+  T old;
+  __builtin_memcpy(&old, reinterpret_cast<const void*>(address), sizeof(T));
+  const T next = combine<op, T>(old, b, c);
+  __builtin_memcpy(reinterpret_cast<void*>(address), &next, sizeof(T));
+  return old;
+}
+
+// Changes one place; returns what was there.
+template <Space space, Atomic op, class T>
 VGPU_INLINE T change(uint64_t address, T b, T c) {
+  if constexpr (space == Space::kShared) return change_alone<op, T>(address, b, c);
   using B = typename Bits<T>::type;
   auto* place = reinterpret_cast<B*>(address);
   if constexpr (static_cast<T>(0.5) == static_cast<T>(0)) {
@@ -100,7 +111,7 @@ const Instr* atom(Warp& w, const Instr* in) {
   T old[kLanes];
   for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
     const int i = __builtin_ctz(lanes);
-    old[i] = change<op, T>(access.at[i], b[i], c[i]);
+    old[i] = change<space, op, T>(access.at[i], b[i], c[i]);
   }
   if ((in->mods & kNoResult) != 0) return in + 1;
   T* d = w.row<T>(in->d);

@@ -1,4 +1,6 @@
 // ld and st (PTX ISA sections 9.7.9.8 to 9.7.9.11), and uniform reads of kernel parameters.
+#include <type_traits>
+
 #include "softgpu/ptx/lanes/access.h"
 
 namespace vgpu::softgpu::ptx::VGPU_LANES {
@@ -11,72 +13,118 @@ VGPU_INLINE T read(uint64_t address) {
   return value;
 }
 
+// d = value(lane) where lanes run.
+template <class R, class F>
+VGPU_INLINE void put_row(const Warp& w, uint32_t operand, F&& value) {
+  R* d = w.row<R>(operand);
+  if (w.full) {
+    VGPU_EACH_LANE d[i] = value(i);
+  } else {
+    VGPU_EACH_LANE {
+      const R r = value(i);
+      d[i] = w.lanes[i] != 0 ? r : d[i];
+    }
+  }
+}
+
+// Shared and global memory are quick; the rest shares one copy per space, for the size of the code.
+template <Space space>
+[[gnu::noinline]] bool resolve_apart(Warp& w, const Instr* in, uint32_t bytes, bool write,
+                                     Access& out) {
+  return resolve_at<space>(w, in, in->a, in->imm, (in->mods & kAddress32) != 0, bytes, write, out,
+                           true);
+}
+template <Space space>
+VGPU_INLINE bool resolve_shape(Warp& w, const Instr* in, uint32_t bytes, bool write, Access& out) {
+  if constexpr (space == Space::kShared || space == Space::kGlobal) {
+    return resolve_at<space>(w, in, in->a, in->imm, (in->mods & kAddress32) != 0, bytes, write, out,
+                             true);
+  } else {
+    return resolve_apart<space>(w, in, bytes, write, out);
+  }
+}
+
+// Scattered elements, in pieces of 8 or 4 bytes that are then taken apart.
+template <class T, uint32_t count>
+VGPU_INLINE void load_scattered(Warp& w, const uint32_t* operands, const Access& access) {
+  using R = Row<T>;
+  constexpr uint32_t kBytes = sizeof(T) * count;
+  if constexpr (kBytes < 4) {
+    for (uint32_t k = 0; k < count; ++k) {
+      put_row<R>(w, operands[k], [&](int i) { return read<T>(access.at[i] + k * sizeof(T)); });
+    }
+  } else {
+    using Piece = std::conditional_t<kBytes == 4, uint32_t, uint64_t>;
+    constexpr uint32_t kParts = sizeof(Piece) / sizeof(T);
+    alignas(64) Piece pieces[kLanes];
+    for (uint32_t k = 0; k < count; k += kParts) {
+      gather(access.at, k * sizeof(T), pieces);
+      for (uint32_t part = 0; part < kParts; ++part) {
+        put_row<R>(w, operands[k + part],
+                   [&](int i) { return static_cast<T>(pieces[i] >> (part * sizeof(T) * 8)); });
+      }
+    }
+  }
+}
+
 // T: what is in memory; R: the register row's element. Signed types are extended by a resize after.
 template <Space space, class T, uint32_t count>
 const Instr* load(Warp& w, const Instr* in) {
   using R = Row<T>;
   Access access;
-  if (!resolve<space>(w, in, sizeof(T) * count, false, access)) return nullptr;
+  if (!resolve_shape<space>(w, in, sizeof(T) * count, false, access)) return nullptr;
   note_access(w, in);
-  if (count == 1) {
-    R* d = w.row<R>(in->d);
-    if (sizeof(R) == sizeof(T) && access.contiguous) {
-      __builtin_memcpy(d, reinterpret_cast<const void*>(access.at[0]), sizeof(T) * kLanes);
-    } else if (w.full) {
-      for (int i = 0; i < kLanes; ++i) d[i] = read<T>(access.at[i]);
-    } else {
-      VGPU_EACH_LANE {
-        const R r = read<T>(access.at[i]);
-        d[i] = w.lanes[i] != 0 ? r : d[i];
-      }
+  const uint32_t* operands = count == 1 ? &in->d : in->list;
+  if (access.shape == Shape::kScattered) {
+    load_scattered<T, count>(w, operands, access);
+  } else if (access.shape == Shape::kUniform) {
+    T values[count];
+    __builtin_memcpy(values, reinterpret_cast<const void*>(access.at[0]), sizeof(values));
+    for (uint32_t k = 0; k < count; ++k) {
+      const R value = values[k];
+      put_row<R>(w, operands[k], [&](int) { return value; });
     }
-    return in + 1;
-  }
-  // One wide read per lane, then a transpose that the compiler does with shuffles.
-  alignas(64) T values[kLanes][count];
-  for (int i = 0; i < kLanes; ++i) {
-    __builtin_memcpy(values[i], reinterpret_cast<const void*>(access.at[i]), sizeof(values[i]));
-  }
-  for (uint32_t k = 0; k < count; ++k) {
-    R* d = w.row<R>(in->list[k]);
-    if (w.full) {
-      VGPU_EACH_LANE d[i] = values[i][k];
-    } else {
-      VGPU_EACH_LANE {
-        const R r = values[i][k];
-        d[i] = w.lanes[i] != 0 ? r : d[i];
-      }
+  } else {
+    const T* from = reinterpret_cast<const T*>(access.at[0]);
+    for (uint32_t k = 0; k < count; ++k) {
+      R* d = w.row<R>(operands[k]);
+      VGPU_EACH_LANE d[i] = from[static_cast<uint32_t>(i) * count + k];
     }
   }
   return in + 1;
 }
 
+// Lanes store in their order: of several that name one place the last wins.
 template <Space space, class T, uint32_t count>
 const Instr* store(Warp& w, const Instr* in) {
   using R = Row<T>;
   Access access;
-  if (!resolve<space>(w, in, sizeof(T) * count, true, access)) return nullptr;
+  if (!resolve_shape<space>(w, in, sizeof(T) * count, true, access)) return nullptr;
   note_access(w, in);
-  if (count == 1) {
-    const R* b = w.row<R>(in->b);
-    if (sizeof(R) == sizeof(T) && access.contiguous) {
-      __builtin_memcpy(reinterpret_cast<void*>(access.at[0]), b, sizeof(T) * kLanes);
-      return in + 1;
-    }
-    for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
-      const int i = __builtin_ctz(lanes);
-      const T value = static_cast<T>(b[i]);
-      __builtin_memcpy(reinterpret_cast<void*>(access.at[i]), &value, sizeof(T));
+  const uint32_t* operands = count == 1 ? &in->b : in->list;
+  const R* rows[count];
+  for (uint32_t k = 0; k < count; ++k) rows[k] = w.row<R>(operands[k]);
+  if (access.shape == Shape::kContiguous) {
+    T* to = reinterpret_cast<T*>(access.at[0]);
+    for (uint32_t k = 0; k < count; ++k) {
+      VGPU_EACH_LANE to[static_cast<uint32_t>(i) * count + k] = static_cast<T>(rows[k][i]);
     }
     return in + 1;
   }
-  const R* rows[count];
-  for (uint32_t k = 0; k < count; ++k) rows[k] = w.row<R>(in->list[k]);
-  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
-    const int i = __builtin_ctz(lanes);
+  const auto lane = [&](int i, uint64_t address) {
     T values[count];
     for (uint32_t k = 0; k < count; ++k) values[k] = static_cast<T>(rows[k][i]);
-    __builtin_memcpy(reinterpret_cast<void*>(access.at[i]), values, sizeof(values));
+    __builtin_memcpy(reinterpret_cast<void*>(address), values, sizeof(values));
+  };
+  if (access.shape == Shape::kUniform) {
+    lane(31 - __builtin_clz(w.mask), access.at[0]);
+  } else if (w.mask == ~0u) {
+    for (int i = 0; i < kLanes; ++i) lane(i, access.at[i]);
+  } else {
+    for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+      const int i = __builtin_ctz(lanes);
+      lane(i, access.at[i]);
+    }
   }
   return in + 1;
 }
