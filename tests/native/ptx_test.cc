@@ -413,3 +413,51 @@ TEST(signed_bytes_fill_their_register) {
   )");
   CHECK_EQ(out[3], 0xffffff80u);
 }
+
+// What is the same for all threads is computed once per launch, and nothing else is.
+TEST(launch_constants) {
+  const auto program_of = [](const std::string& body) {
+    return Program(with_header(R"(
+.visible .entry k(.param .u64 out, .param .u32 n, .param .u32 m) {
+  .reg .b32 %r<32>; .reg .b64 %d<16>; .reg .pred %p<8>;
+  ld.param.u64 %d1, [out]; ld.param.u32 %r1, [n]; ld.param.u32 %r2, [m];
+  mov.u32 %r3, %ctaid.x; mov.u32 %r4, %ntid.x; mov.u32 %r5, %tid.x; mov.u32 %r6, %nctaid.x;
+  mad.lo.s32 %r7, %r3, %r4, %r5; mul.wide.u32 %d2, %r7, 4; add.s64 %d3, %d1, %d2;
+)" + body + R"(
+  st.global.u32 [%d3], %r0;
+  ret;
+})"));
+  };
+  const auto values = [](Program& program, uint32_t n, uint32_t m) {
+    std::vector<uint32_t> out(80);
+    CHECK_EQ(program.run("k", {2, 1, 1}, {40, 1, 1}, program.buffer(out), n, m).message,
+             std::string());
+    return out;
+  };
+  auto constants = program_of(R"(
+  mul.lo.u32 %r8, %r1, %r6; add.u32 %r9, %r8, %r2; setp.gt.u32 %p1, %r9, 100;
+  selp.b32 %r10, %r9, 7, %p1; div.u32 %r11, %r10, %r2;
+  @%p1 bra $BIG; mov.u32 %r0, 1; bra $END;
+$BIG: add.u32 %r0, %r10, %r11;
+$END:
+)");
+  const uint64_t before = constants.statistics.instructions;
+  for (const uint32_t one : values(constants, 60, 5)) CHECK_EQ(one, 125u + 25u);
+  // 4 warps, each: two indices, three address steps, the branch, the sum, a join, store, exit.
+  CHECK_EQ((constants.statistics.instructions - before) / 4, 10u);
+  for (const uint32_t one : values(constants, 1, 5)) CHECK_EQ(one, 1u);
+  // A division that no lane would execute does no harm, whatever it divides by.
+  for (const uint32_t one : values(constants, 1, 0)) CHECK_EQ(one, 1u);
+  auto changing = program_of(R"(
+  mov.u32 %r0, %r1; setp.gt.u32 %p1, %r5, 20; @%p1 mov.u32 %r0, %r2;
+  mov.u32 %r8, 0;
+$LOOP: add.u32 %r0, %r0, %r1; add.u32 %r8, %r8, 1; setp.lt.u32 %p2, %r8, %r2; @%p2 bra $LOOP;
+)");
+  const auto out = values(changing, 10, 3);
+  for (uint32_t i = 0; i < 80; ++i) CHECK_EQ(out[i], i % 40 > 20 ? 33u : 40u);
+  auto guarded = program_of(R"(
+  mov.u32 %r0, 5; setp.gt.u32 %p1, %r5, 20; @%p1 add.u32 %r8, %r1, 1; @%p1 mov.u32 %r0, %r8;
+)");
+  const auto some = values(guarded, 10, 3);
+  for (uint32_t i = 0; i < 80; ++i) CHECK_EQ(some[i], i % 40 > 20 ? 11u : 5u);
+}

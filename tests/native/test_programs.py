@@ -10,10 +10,24 @@ DIRECTORY = Path(os.environ.get("VGPU_NATIVE_TESTS", "build/native/tests"))
 PROGRAMS = sorted(p for p in DIRECTORY.glob("*") if p.is_file() and os.access(p, os.X_OK))
 
 
+def run(program: Path, **environment: str) -> None:
+    done = subprocess.run(
+        [program], env=os.environ | environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.name)
 def test_program(program: Path) -> None:
-    done = subprocess.run([program], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    run(program)
+
+
+@pytest.mark.parametrize("variant", ["avx2", "portable"])
+@pytest.mark.parametrize("name", ["ptx_test", "ptx_access_test"])
+def test_interpreter_for_lesser_processors(name: str, variant: str) -> None:
+    if not (DIRECTORY / name).exists():
+        pytest.skip("no native test programs: `make test` builds them")
+    run(DIRECTORY / name, VGPU_SOFT_ISA=variant)
 
 
 def test_programs_were_built() -> None:

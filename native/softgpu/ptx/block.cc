@@ -62,7 +62,7 @@ void BlockState::start_at(uint32_t x, uint32_t y, uint32_t z) {
 // existed count with it.
 bool BlockState::check_barrier(uint32_t id) {
   Barrier& barrier = barriers[id];
-  if (!barrier.used) return false;
+  if (!barrier.used || (barrier.count == 0 && barrier.waiting < living())) return false;
   uint32_t threads = barrier.arrived;
   bool everyone = true;
   for (const auto& warp : warps) {
@@ -77,6 +77,14 @@ bool BlockState::check_barrier(uint32_t id) {
   if (watch != nullptr) ++watch->epoch;
   barrier = Barrier{};
   return true;
+}
+
+uint32_t BlockState::living() const {
+  uint32_t threads = 0;
+  for (const auto& warp : warps) {
+    threads += warp->live == ~0u ? kLanes : static_cast<uint32_t>(__builtin_popcount(warp->live));
+  }
+  return threads;
 }
 
 void BlockState::check_barriers() {

@@ -20,7 +20,7 @@ struct Run {
   ModuleText* module = nullptr;
   const Code* code = nullptr;
   std::vector<const std::byte*> pools;  // per Code::index, patched for this launch
-  std::deque<std::vector<std::byte>> patched;
+  std::deque<ConstantPool> patched;
   std::vector<std::byte> parameters;
   uint32_t static_shared = 0, dynamic_shared_base = 0, shared_bytes = 0;
   uint32_t quick_shared_bytes = 0;  // what is checked quickly: all, or nothing when watched
@@ -47,7 +47,8 @@ struct Run {
 
 struct Barrier {
   bool used = false;
-  uint32_t count = 0;    // threads, 0: all
+  uint32_t count = 0;  // threads, 0: all
+  uint32_t waiting = 0;
   uint32_t arrived = 0;  // bar.arrive: threads that did not wait
   uint32_t reduced_count = 0;
   bool reduced_and = true, reduced_or = false;
@@ -85,6 +86,7 @@ struct BlockState {
   // Releases the barrier when all have come. True when it did.
   bool check_barrier(uint32_t id);
   void check_barriers();
+  [[nodiscard]] uint32_t living() const;  // threads that have not exited
 
  private:
   void start_at(uint32_t x, uint32_t y, uint32_t z);

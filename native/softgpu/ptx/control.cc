@@ -9,7 +9,9 @@ namespace vgpu::softgpu::ptx {
 void Warp::account(const Instr* next) {
   const auto count = static_cast<uint64_t>(next - since);
   instructions += count;
-  lane_operations += count * static_cast<uint64_t>(__builtin_popcount(mask));
+  // Without the host's instruction a population count is a call.
+  lane_operations +=
+      count * (mask == ~0u ? kLanes : static_cast<uint64_t>(__builtin_popcount(mask)));
   since = next;
 }
 
@@ -98,6 +100,7 @@ const Instr* Warp::wait_lanes(const Instr* in, uint32_t named) {
 const Instr* Warp::wait_barrier(const Instr* in, uint32_t id) {
   account(in + 1);
   waiting.push_back({in + 1, mask, node, frame, Wait::kBarrier, id, 0});
+  block->barriers[id].waiting += static_cast<uint32_t>(__builtin_popcount(mask));
   if (block->check_barrier(id)) fuel = std::max(fuel, 1);
   stop = Stop::kSwitch;
   return nullptr;

@@ -84,7 +84,8 @@ std::unique_ptr<Code> Decoder::run(std::string& log) {
   }
   lower_guards();
   flow_ = build_flow(body_);
-  rows_ = assign_rows(body_, flow_);
+  find_invariants();
+  rows_ = assign_rows(body_, flow_, invariant_register_);
   code_ = std::make_unique<Code>();
   code_->function = &function_;
   code_->pool.resize(64);  // offset 0 stays unused: 0 means "none" in some operands
@@ -97,16 +98,20 @@ std::unique_ptr<Code> Decoder::run(std::string& log) {
     const Statement& last = body_.statements[block.last];
     if (block.meet != kNone && !last.targets.empty()) is_meet[block.meet] = true;
   }
+  const auto refuse = [&](const Statement& statement) {
+    log += who + ", line " + std::to_string(line_of(text, statement.position)) + ": " +
+           std::string(statement.opcode) + ": " + (error_.empty() ? "not supported" : error_) +
+           "\n";
+    return nullptr;
+  };
+  if (const Statement* failed = nullptr; !decode_invariants(&failed)) return refuse(*failed);
   for (uint32_t b = 0; b < flow_.blocks.size(); ++b) {
     block_start_.push_back(code_->instrs.size());
     statement_ = &body_.statements[flow_.blocks[b].first];
     if (is_meet[b]) emit(handlers::join);
     for (uint32_t i = flow_.blocks[b].first; i <= flow_.blocks[b].last; ++i) {
-      if (decode_statement(body_.statements[i])) continue;
-      log += who + ", line " + std::to_string(line_of(text, body_.statements[i].position)) + ": " +
-             std::string(body_.statements[i].opcode) + ": " +
-             (error_.empty() ? "not supported" : error_) + "\n";
-      return nullptr;
+      if (invariant_statement_[i]) continue;
+      if (!decode_statement(body_.statements[i])) return refuse(body_.statements[i]);
     }
   }
   finish_code();
@@ -236,6 +241,7 @@ bool Decoder::decode_statement(const Statement& statement) {
 
 Instr& Decoder::emit(Handler handler) {
   if (handler == nullptr) fail("this form is not supported");
+  if (once_) return code_->once.emplace_back(Instr{.run = handler});
   code_->instrs.push_back({.run = handler});
   code_->positions.push_back(static_cast<uint32_t>(statement_->position));
   code_->locs.push_back(body_.locs[statement_->loc]);

@@ -83,6 +83,11 @@ class Decoder {
   bool fail(const std::string& why);
   bool lower_guards();
   void move_formals(std::vector<Statement>& out, bool results, size_t position, uint32_t loc);
+  void find_invariants();
+  [[nodiscard]] bool invariant_source(const Operand& operand) const;
+  [[nodiscard]] bool invariant_statement(const Statement& statement) const;
+  bool decode_invariants(const Statement** failed);
+  uint32_t pool_row(uint32_t bytes);
   bool decode_statement(const Statement& statement);
   void split_opcode(std::string_view opcode);
   [[nodiscard]] bool has(std::string_view modifier) const;
@@ -133,6 +138,8 @@ class Decoder {
   std::map<std::pair<uint64_t, uint32_t>, uint32_t> constants_;
   std::map<uint32_t, std::pair<std::vector<uint32_t>, size_t>> scratch_;  // by row bytes
   std::vector<Pending> pending_;
+  std::vector<bool> invariant_register_, invariant_statement_;
+  bool once_ = false;   // what is emitted now runs once per launch
   uint32_t carry_ = 0;  // the condition code register, once used
 
   const Statement* statement_ = nullptr;

@@ -14,6 +14,7 @@ uint32_t lane_bytes(Type type) { return row_bytes(type) / 32; }
 }  // namespace
 
 uint32_t Decoder::scratch(uint32_t bytes) {
+  if (once_) return pool_row((bytes + 63) / 64 * 64);
   auto& [rows, used] = scratch_[bytes];
   if (used == rows.size()) {
     rows.push_back(rows_.bytes);

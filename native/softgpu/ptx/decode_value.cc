@@ -184,6 +184,15 @@ bool Decoder::decode_mov() {
     return push(in);
   }
   if (to.is(Operand::Kind::kVector)) return decode_pack(to, from, type_, true);
+  if (from.is(Operand::Kind::kSpecial)) {
+    uint32_t id = 0, bytes = 0;
+    in.run = handlers::special(from.name, id, bytes);
+    if (in.run != nullptr && bytes == size_of(type_)) {
+      in.d = result(to, type_);
+      in.imm = id;
+      return push(in);
+    }
+  }
   in.a = source(from, type_);
   in.d = result(to, type_);
   in.run = isa().arithmetic(Op::kMov, bits_type(type_), 0);

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "softgpu/ptx/block.h"
+#include "softgpu/ptx/lanes/isa.h"
 #include "softgpu/ptx/module.h"
 
 namespace vgpu::softgpu::ptx {
@@ -51,14 +52,26 @@ std::vector<const Code*> reachable(const Code& kernel, const std::vector<const C
   return indirect ? all : found;
 }
 
-// The constants of the functions with this launch's addresses in them.
+// What is the same for all threads.
+void compute_constants(Run& run, const Code& code, ConstantPool& pool) {
+  if (code.once.empty()) return;
+  Warp warp;
+  warp.run = &run;
+  warp.base[1] = pool.data();
+  warp.live = ~0u;
+  warp.widen = isa().widen;
+  warp.set_mask(~0u);
+  for (const Instr& in : code.once) in.run(warp, &in);
+}
+
+// The constants of the functions with this launch's values in them.
 void bind_pools(Run& run) {
   const std::vector<const Code*> codes = run.module->decoded();
   run.pools.resize(codes.size());
   for (const Code* code : reachable(*run.code, codes)) {
     run.pools[code->index] = code->pool.data();
-    if (code->patches.empty()) continue;
-    std::vector<std::byte>& pool = run.patched.emplace_back(code->pool);
+    if (code->patches.empty() && code->once.empty()) continue;
+    ConstantPool& pool = run.patched.emplace_back(code->pool);
     for (const PoolPatch& patch : code->patches) {
       uint64_t value = static_cast<uint64_t>(patch.addend);
       value += patch.kind == PoolPatch::Kind::kDynamicShared
@@ -68,6 +81,7 @@ void bind_pools(Run& run) {
         std::memcpy(pool.data() + patch.offset + lane * patch.width, &value, patch.width);
       }
     }
+    compute_constants(run, *code, pool);
     run.pools[code->index] = pool.data();
   }
 }
@@ -126,13 +140,16 @@ struct Engine::Pool {
   bool stop = false;
   std::vector<std::thread> threads;
 
-  // A block to run: one that waits in line, or a new one. Null when there is none now.
-  static std::unique_ptr<BlockState> next_block(Job& job, std::unique_ptr<BlockState>& spare) {
+  // A block to run: one that waits in line, or a new one. Null when there is none now. `spare` is
+  // a block that this thread has ended, whose state serves again; the last one when `ended`.
+  static std::unique_ptr<BlockState> next_block(Job& job, std::unique_ptr<BlockState>& spare,
+                                                bool ended) {
     Run& run = *job.run;
-    if (run.stopped.load(std::memory_order_relaxed)) return nullptr;
     uint64_t number = 0;
     {
       const std::lock_guard lock(run.mutex);
+      if (ended) retire(run, *spare);
+      if (run.stopped.load(std::memory_order_relaxed)) return nullptr;
       const bool room = run.resident < job.limit && run.next_block < run.blocks;
       if (!room) {
         if (run.parked.empty()) return nullptr;
@@ -148,8 +165,8 @@ struct Engine::Pool {
     return block;
   }
 
+  // Requires run.mutex.
   static void retire(Run& run, const BlockState& block) {
-    const std::lock_guard lock(run.mutex);
     --run.resident;
     ++run.done;
     for (const BlockState* member : block.cluster) {
@@ -184,14 +201,15 @@ struct Engine::Pool {
     state.ranges.fill({});
     state.image = nullptr;
     std::unique_ptr<BlockState> spare;
-    while (auto block = next_block(job, spare)) {
+    bool ended = false;
+    while (auto block = next_block(job, spare, ended)) {
       const BlockState::State result = block->step(state);
-      if (result == BlockState::State::kYielded) {
+      ended = result != BlockState::State::kYielded;
+      if (ended) {
+        spare = std::move(block);
+      } else {
         const std::lock_guard lock(run.mutex);
         run.parked.push_back(std::move(block));
-      } else {
-        retire(run, *block);
-        spare = std::move(block);
       }
     }
   }

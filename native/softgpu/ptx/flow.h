@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "softgpu/ptx/syntax.h"
@@ -35,7 +36,12 @@ struct Rows {
   std::vector<uint32_t> offset;  // kNone when never used
   uint32_t bytes = 0;
 };
-Rows assign_rows(const Body& body, const Flow& flow);
+// Registers marked in `elsewhere` get none.
+Rows assign_rows(const Body& body, const Flow& flow, const std::vector<bool>& elsewhere);
+
+// Calls see(register, whether it is written) for each register that a statement names; a register
+// that keeps its old value in some lanes is read as well.
+void visit_registers(const Statement& statement, const std::function<void(uint32_t, bool)>& see);
 
 uint32_t row_bytes(Type type);
 

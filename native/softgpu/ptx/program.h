@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -74,8 +75,24 @@ struct CallInfo {
   uint32_t bytes = 0;            // of the callee's area that these need
 };
 
+// Rows begin where cache lines do.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  LineAllocator() = default;
+  template <class U>
+  explicit LineAllocator(const LineAllocator<U>&) {}
+  T* allocate(size_t count) {
+    return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{64}));
+  }
+  void deallocate(T* at, size_t) { ::operator delete(at, std::align_val_t{64}); }
+  bool operator==(const LineAllocator&) const = default;
+};
+using ConstantPool = std::vector<std::byte, LineAllocator<std::byte>>;
+
 struct Code {
   Function* function = nullptr;
+  std::vector<Instr> once;  // run once per launch: they make constants of the pool
   std::vector<Instr> instrs;
   std::vector<uint32_t> positions;  // byte position in the text, per instruction
   std::vector<Loc> locs;            // per instruction
@@ -87,7 +104,7 @@ struct Code {
   std::deque<VideoInfo> videos;
   std::deque<BulkInfo> bulks;
   std::deque<std::string> texts;
-  std::vector<std::byte> pool;
+  ConstantPool pool;
   std::vector<PoolPatch> patches;
   uint32_t register_bytes = 0;
   uint32_t param_bytes = 0;  // of the frame's .param area, per lane

@@ -176,11 +176,15 @@ uint32_t row_bytes(Type type) {
   }
 }
 
-Rows assign_rows(const Body& body, const Flow& flow) {
+void visit_registers(const Statement& statement, const std::function<void(uint32_t, bool)>& see) {
+  visit_statement(statement, see);
+}
+
+Rows assign_rows(const Body& body, const Flow& flow, const std::vector<bool>& elsewhere) {
   const std::vector<Interval> intervals = Liveness(body, flow).intervals();
   std::vector<uint32_t> order;
   for (uint32_t reg = 0; reg < intervals.size(); ++reg) {
-    if (intervals[reg].first != kNone) order.push_back(reg);
+    if (intervals[reg].first != kNone && !elsewhere[reg]) order.push_back(reg);
   }
   std::sort(order.begin(), order.end(), [&](uint32_t x, uint32_t y) {
     return std::pair(intervals[x].first, x) < std::pair(intervals[y].first, y);

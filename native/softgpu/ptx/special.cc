@@ -136,7 +136,6 @@ uint64_t clock() {
 
 uint64_t uniform(const Warp& w, Special id) {
   const Launch& launch = *w.run->launch;
-  const uint32_t* block = w.block->index;
   const Dim3& cluster = w.run->cluster;
   switch (id) {
     case Special::kNtidX:
@@ -146,11 +145,11 @@ uint64_t uniform(const Warp& w, Special id) {
     case Special::kNtidZ:
       return launch.block.z;
     case Special::kCtaidX:
-      return block[0];
+      return w.block->index[0];
     case Special::kCtaidY:
-      return block[1];
+      return w.block->index[1];
     case Special::kCtaidZ:
-      return block[2];
+      return w.block->index[2];
     case Special::kNctaidX:
       return launch.grid.x;
     case Special::kNctaidY:
@@ -189,27 +188,27 @@ uint64_t uniform(const Warp& w, Special id) {
     case Special::kWorkspaceHigh:
       return launch.cooperative ? reinterpret_cast<uint64_t>(w.run->workspace) >> 32 : 0;
     case Special::kClusterIdX:
-      return block[0] / cluster.x;
+      return w.block->index[0] / cluster.x;
     case Special::kNclusterIdX:
       return launch.grid.x / cluster.x;
     case Special::kClusterCtaidX:
-      return block[0] % cluster.x;
+      return w.block->index[0] % cluster.x;
     case Special::kClusterNctaidX:
       return cluster.x;
     case Special::kClusterIdY:
-      return block[1] / cluster.y;
+      return w.block->index[1] / cluster.y;
     case Special::kNclusterIdY:
       return launch.grid.y / cluster.y;
     case Special::kClusterCtaidY:
-      return block[1] % cluster.y;
+      return w.block->index[1] % cluster.y;
     case Special::kClusterNctaidY:
       return cluster.y;
     case Special::kClusterIdZ:
-      return block[2] / cluster.z;
+      return w.block->index[2] / cluster.z;
     case Special::kNclusterIdZ:
       return launch.grid.z / cluster.z;
     case Special::kClusterCtaidZ:
-      return block[2] % cluster.z;
+      return w.block->index[2] % cluster.z;
     case Special::kClusterNctaidZ:
       return cluster.z;
     case Special::kClusterCtaRank:
@@ -223,17 +222,9 @@ uint64_t uniform(const Warp& w, Special id) {
   }
 }
 
-uint32_t per_lane(const Warp& w, Special id, uint32_t lane) {
-  const Dim3& size = w.run->launch->block;
-  const uint32_t thread = w.index * kLanes + lane;
+uint32_t per_lane(Special id, uint32_t lane) {
   const uint32_t bit = 1u << lane;
   switch (id) {
-    case Special::kTidX:
-      return thread % size.x;
-    case Special::kTidY:
-      return thread / size.x % size.y;
-    case Special::kTidZ:
-      return thread / size.x / size.y;
     case Special::kLaneId:
       return lane;
     case Special::kMaskEq:
@@ -249,31 +240,56 @@ uint32_t per_lane(const Warp& w, Special id, uint32_t lane) {
   }
 }
 
+// d = value(lane) where lanes run.
+template <class T, class F>
+[[gnu::always_inline]] inline void put_row(const Warp& w, uint32_t operand, F&& value) {
+  T* d = w.row<T>(operand);
+  if (w.full) {
+    for (uint32_t i = 0; i < kLanes; ++i) d[i] = value(i);
+  } else {
+    for (uint32_t i = 0; i < kLanes; ++i) d[i] = w.lanes[i] != 0 ? value(i) : d[i];
+  }
+}
+
+// Divides once, then counts.
+void put_thread_index(const Warp& w, const Instr* in, Special id) {
+  const Dim3& size = w.run->launch->block;
+  const uint32_t first = w.index * kLanes;
+  uint32_t x = first % size.x, y = first / size.x % size.y, z = first / size.x / size.y;
+  uint32_t values[kLanes];
+  for (uint32_t& value : values) {
+    value = id == Special::kTidX ? x : id == Special::kTidY ? y : z;
+    if (++x < size.x) continue;
+    x = 0;
+    if (++y < size.y) continue;
+    y = 0;
+    ++z;
+  }
+  put_row<uint32_t>(w, in->d, [&](uint32_t lane) { return values[lane]; });
+}
+
 const Instr* read_lanes(Warp& w, const Instr* in) {
-  uint32_t* d = w.row<uint32_t>(in->d);
   const auto id = static_cast<Special>(in->imm);
   if (id == Special::kTidX && w.run->launch->block.y == 1 && w.run->launch->block.z == 1) {
     const uint32_t first = w.index * kLanes;
-    for (uint32_t i = 0; i < kLanes; ++i) d[i] = w.lanes[i] != 0 ? first + i : d[i];
-    return in + 1;
-  }
-  for (uint32_t i = 0; i < kLanes; ++i) {
-    if (w.lanes[i] != 0) d[i] = per_lane(w, id, i);
+    put_row<uint32_t>(w, in->d, [&](uint32_t lane) { return first + lane; });
+  } else if (id <= Special::kTidZ) {
+    put_thread_index(w, in, id);
+  } else {
+    put_row<uint32_t>(w, in->d, [&](uint32_t lane) { return per_lane(id, lane); });
   }
   return in + 1;
 }
 
 const Instr* read_uniform(Warp& w, const Instr* in) {
-  uint32_t* d = w.row<uint32_t>(in->d);
   const auto value = static_cast<uint32_t>(uniform(w, static_cast<Special>(in->imm)));
-  for (int i = 0; i < kLanes; ++i) d[i] = w.lanes[i] != 0 ? value : d[i];
+  put_row<uint32_t>(w, in->d, [&](uint32_t) { return value; });
   return in + 1;
 }
 
 const Instr* read_wide(Warp& w, const Instr* in) {
-  uint64_t* d = w.row<uint64_t>(in->d);
   const uint64_t value = uniform(w, static_cast<Special>(in->imm));
-  for (int i = 0; i < kLanes; ++i) d[i] = w.lanes[i] != 0 ? value : d[i];
+  put_row<uint64_t>(w, in->d, [&](uint32_t) { return value; });
   return in + 1;
 }
 

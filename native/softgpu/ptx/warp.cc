@@ -272,10 +272,10 @@ uint32_t Warp::lanes_at_barrier(uint32_t id) const {
 
 void Warp::release_barrier(uint32_t id) {
   const Barrier& barrier = block->barriers[id];
-  std::vector<Split> rest;
+  size_t kept = 0;
   for (Split& split : waiting) {
     if (split.wait != Wait::kBarrier || split.id != id) {
-      rest.push_back(split);
+      waiting[kept++] = split;
       continue;
     }
     const Instr* in = split.pc - 1;
@@ -293,7 +293,7 @@ void Warp::release_barrier(uint32_t id) {
     split.wait = Wait::kNone;
     ready.push_back(split);
   }
-  waiting = std::move(rest);
+  waiting.resize(kept);
 }
 
 }  // namespace vgpu::softgpu::ptx

@@ -23,7 +23,7 @@ from harness.driver import SUCCESS, CudaError, Driver
 DEADLINE = 60.0  # seconds for one launch
 
 #: Both implementations of the lanes (native/softgpu/ptx/isa.cc); one without AVX2 on the host.
-VARIANTS = ("avx2", "portable")
+VARIANTS = ("avx512", "avx2", "portable")
 
 
 class Refused(Exception):

@@ -130,7 +130,7 @@ VGPU_INLINE void gather(const uint64_t* at, uint64_t offset, uint32_t* out) {
   for (int i = 0; i < kLanes; i += 8) {
     const __m512i from = _mm512_add_epi64(_mm512_load_si512(at + i), shift);
     _mm256_store_si256(reinterpret_cast<__m256i*>(out + i),
-                       _mm512_i64gather_epi32(from, nullptr, 1));
+                       _mm512_mask_i64gather_epi32(_mm256_setzero_si256(), 0xff, from, nullptr, 1));
   }
 #elif defined(__AVX2__)
   const __m256i shift = _mm256_set1_epi64x(static_cast<int64_t>(offset));
@@ -150,7 +150,8 @@ VGPU_INLINE void gather(const uint64_t* at, uint64_t offset, uint64_t* out) {
   const __m512i shift = _mm512_set1_epi64(static_cast<int64_t>(offset));
   for (int i = 0; i < kLanes; i += 8) {
     const __m512i from = _mm512_add_epi64(_mm512_load_si512(at + i), shift);
-    _mm512_store_si512(out + i, _mm512_i64gather_epi64(from, nullptr, 1));
+    _mm512_store_si512(out + i,
+                       _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), 0xff, from, nullptr, 1));
   }
 #elif defined(__AVX2__)
   const __m256i shift = _mm256_set1_epi64x(static_cast<int64_t>(offset));
