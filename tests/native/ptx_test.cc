@@ -231,7 +231,7 @@ TEST(faults_say_where) {
     const auto fault = program.run("k", {1, 1, 1}, {65, 1, 1}, program.buffer(out), 0u);
     CHECK(fault.kind == FaultKind::kIllegalAddress);
     for (const char* part : {"k: invalid write of 4 bytes at global address 0x", "PTX line 11",
-                             "line 77", "block (0,0,0)", "thread (64,0,0)"}) {
+                             "(file 1:77)", "block (0,0,0)", "thread (64,0,0)"}) {
       if (fault.message.find(part) == std::string::npos)
         check::fail(__FILE__, __LINE__, fault.message);
     }

@@ -271,45 +271,6 @@ const Instr* frame_store(Warp& w, const Instr* in) {
   return in + 1;
 }
 
-// Parts lie from the lowest byte up. Rows of parts of one byte hold two bytes per lane.
-const Instr* pack(Warp& w, const Instr* in) {
-  const uint32_t part = in->mods & 0xff, whole = in->mods >> 8;
-  const uint32_t part_row = std::max(part, 2u);
-  auto* d = w.row<std::byte>(in->d);
-  for (int64_t k = 0; k < in->imm; ++k) {
-    const auto* a = w.row<std::byte>(in->list[k]);
-    for (int i = 0; i < kLanes; ++i) {
-      if (w.lanes[i] == 0) continue;
-      const size_t lane = static_cast<size_t>(i);
-      // 128-bit registers are two rows of 64 bits.
-      const size_t at = static_cast<size_t>(k) * part;
-      std::byte* to = whole == 16 ? d + at / 8 * 256 + lane * 8 + at % 8 : d + lane * whole + at;
-      std::memcpy(to, a + lane * part_row, part);
-    }
-  }
-  return in + 1;
-}
-
-const Instr* unpack(Warp& w, const Instr* in) {
-  const uint32_t part = in->mods & 0xff, whole = in->mods >> 8;
-  const uint32_t part_row = std::max(part, 2u);
-  const auto* a = w.row<std::byte>(in->a);
-  for (int64_t k = 0; k < in->imm; ++k) {
-    auto* d = w.row<std::byte>(in->list[k]);
-    for (int i = 0; i < kLanes; ++i) {
-      if (w.lanes[i] == 0) continue;
-      const size_t lane = static_cast<size_t>(i);
-      const size_t at = static_cast<size_t>(k) * part;
-      const std::byte* from =
-          whole == 16 ? a + at / 8 * 256 + lane * 8 + at % 8 : a + lane * whole + at;
-      uint64_t value = 0;
-      std::memcpy(&value, from, part);
-      std::memcpy(d + lane * part_row, &value, part_row);
-    }
-  }
-  return in + 1;
-}
-
 namespace {
 
 // Constant variables lie in global memory here; the spaces are told apart by address.

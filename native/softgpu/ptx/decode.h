@@ -58,7 +58,7 @@ class Decoder {
   bool decode_lop3_predicate(uint32_t value);
   bool decode_set_pair(Type to, uint32_t lower, uint32_t upper);
   bool decode_mov();
-  bool decode_pack(const Operand& vector, const Operand& scalar, Type type, bool unpack);
+  bool decode_unpack(const Operand& vector, const Operand& scalar, Type type);
   bool decode_cvta();
   const Function* call_target(std::string_view name);
   bool decode_call_values(const Operand* actual, const std::vector<LocalVariable>& formals,
@@ -88,6 +88,7 @@ class Decoder {
   [[nodiscard]] bool invariant_statement(const Statement& statement) const;
   bool decode_invariants(const Statement** failed);
   uint32_t pool_row(uint32_t bytes);
+  [[nodiscard]] bool never_read(const Operand& to) const;
   bool decode_statement(const Statement& statement);
   void split_opcode(std::string_view opcode);
   [[nodiscard]] bool has(std::string_view modifier) const;
@@ -139,8 +140,9 @@ class Decoder {
   std::map<uint32_t, std::pair<std::vector<uint32_t>, size_t>> scratch_;  // by row bytes
   std::vector<Pending> pending_;
   std::vector<bool> invariant_register_, invariant_statement_;
-  bool once_ = false;   // what is emitted now runs once per launch
-  uint32_t carry_ = 0;  // the condition code register, once used
+  std::vector<uint32_t> mentions_;  // how often statements name a register
+  bool once_ = false;               // what is emitted now runs once per launch
+  uint32_t carry_ = 0;              // the condition code register, once used
 
   const Statement* statement_ = nullptr;
   std::vector<std::string_view> parts_;  // of the opcode
@@ -171,9 +173,6 @@ const Instr* warp_barrier(Warp& w, const Instr* in);    // a: member mask
 const Instr* local_address(Warp& w, const Instr* in);   // d = frame's local base + imm
 const Instr* frame_load(Warp& w, const Instr* in);  // d, imm: offset, mods: bytes | row bytes << 8
 const Instr* frame_store(Warp& w, const Instr* in);
-const Instr* pack(Warp& w,
-                  const Instr* in);  // d, list: parts, imm: count, mods: part bytes, row bytes
-const Instr* unpack(Warp& w, const Instr* in);
 const Instr* is_space(Warp& w, const Instr* in);  // d = a in window; imm: window, 0 global, 5
                                                   // const; mods: 1 not of another block
 const Instr* redux(Warp& w, const Instr* in);

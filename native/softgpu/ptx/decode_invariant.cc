@@ -55,11 +55,15 @@ bool Decoder::invariant_statement(const Statement& statement) const {
 void Decoder::find_invariants() {
   invariant_register_.assign(body_.registers.size(), false);
   invariant_statement_.assign(body_.statements.size(), false);
-  if (!function_.signature.entry) return;
   std::vector<uint32_t> definitions(body_.registers.size(), 0);
+  mentions_.assign(body_.registers.size(), 0);
   for (const Statement& statement : body_.statements) {
-    visit_registers(statement, [&](uint32_t reg, bool defines) { definitions[reg] += defines; });
+    visit_registers(statement, [&](uint32_t reg, bool defines) {
+      definitions[reg] += defines;
+      ++mentions_[reg];
+    });
   }
+  if (!function_.signature.entry) return;
   for (size_t i = 0; i < body_.statements.size(); ++i) {
     const Statement& statement = body_.statements[i];
     if (statement.operands.empty() || !statement.operands[0].is(Operand::Kind::kRegister)) continue;
@@ -86,6 +90,13 @@ bool Decoder::decode_invariants(const Statement** failed) {
   }
   once_ = false;
   return true;
+}
+
+// Whether nothing but this statement, which writes it, names the register.
+bool Decoder::never_read(const Operand& to) const {
+  if (to.is(Operand::Kind::kSink)) return true;
+  const uint32_t here = statement_->guard == kNone ? 1 : 2;  // lanes that do not run keep theirs
+  return to.is(Operand::Kind::kRegister) && mentions_[to.reg] == here;
 }
 
 // A row of the pool, as an operand.

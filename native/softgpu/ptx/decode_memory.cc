@@ -202,7 +202,7 @@ bool Decoder::decode_atomic() {
   const Space space = space_of_opcode();
   if (!op) return fail("unknown operation");
   const uint32_t count = vector_count(parts_);
-  const bool ignore_result = result_wanted && operand(0).is(Operand::Kind::kSink);
+  const bool ignore_result = result_wanted && never_read(operand(0));
   // Elements go one after the other: a result must not overwrite what a later one still needs.
   std::vector<uint32_t> old;
   const bool staged = count > 1 && result_wanted && !ignore_result;

@@ -162,11 +162,9 @@ uint32_t Decoder::source(const Operand& operand, Type type) {
                              : part == 4 ? Type::kB32
                                          : Type::kB64;
       for (const Operand& one : operand.parts) rows.push_back(source(one, part_type));
-      Instr& in = emit(handlers::pack);
+      Instr& in = emit(isa().pieces(bytes, part, false));
       in.d = row;
       in.list = list(std::move(rows));
-      in.imm = count;
-      in.mods = part | bytes << 8;
       return row;
     }
     default:

@@ -183,7 +183,7 @@ bool Decoder::decode_mov() {
     in.run = isa().arithmetic(Op::kMov, Type::kPred, 0);
     return push(in);
   }
-  if (to.is(Operand::Kind::kVector)) return decode_pack(to, from, type_, true);
+  if (to.is(Operand::Kind::kVector)) return decode_unpack(to, from, type_);
   if (from.is(Operand::Kind::kSpecial)) {
     uint32_t id = 0, bytes = 0;
     in.run = handlers::special(from.name, id, bytes);
@@ -199,7 +199,7 @@ bool Decoder::decode_mov() {
   return push(in);
 }
 
-bool Decoder::decode_pack(const Operand& vector, const Operand& scalar, Type type, bool) {
+bool Decoder::decode_unpack(const Operand& vector, const Operand& scalar, Type type) {
   const auto count = static_cast<uint32_t>(vector.parts.size());
   const uint32_t bytes = size_of(type);
   if (count == 0 || bytes % count != 0) return fail("a vector of the wrong size");
@@ -213,9 +213,7 @@ bool Decoder::decode_pack(const Operand& vector, const Operand& scalar, Type typ
   std::vector<uint32_t> rows;
   for (const Operand& one : vector.parts) rows.push_back(result(one, part_type));
   in.list = list(std::move(rows));
-  in.imm = count;
-  in.mods = part | bytes << 8;
-  in.run = handlers::unpack;
+  in.run = isa().pieces(bytes, part, true);
   return push(in);
 }
 

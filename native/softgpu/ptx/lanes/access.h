@@ -64,6 +64,19 @@ VGPU_INLINE Shape shape_of(const uint64_t* at, uint32_t bytes, bool everyone) {
 // True when every address lies in [begin, begin + last - bytes + 1] and is aligned.
 VGPU_INLINE bool inside(const uint64_t* at, uint64_t begin, uint64_t last, uint32_t bytes) {
   const uint64_t limit = last - (bytes - 1);
+#if defined(__AVX512F__)
+  // What the loop below means, without joining the lanes of vectors at its end.
+  const __m512i start = _mm512_set1_epi64(static_cast<int64_t>(begin));
+  const __m512i most = _mm512_set1_epi64(static_cast<int64_t>(limit));
+  const __m512i odd = _mm512_set1_epi64(bytes - 1);
+  uint32_t wrong = 0;
+  for (int i = 0; i < kLanes; i += 8) {
+    const __m512i one = _mm512_load_si512(at + i);
+    wrong |= _mm512_cmpgt_epu64_mask(_mm512_sub_epi64(one, start), most);
+    wrong |= _mm512_test_epi64_mask(one, odd);
+  }
+  return wrong == 0;
+#else
   uint64_t bad = 0, low = 0;
   VGPU_EACH_LANE {
     const uint64_t offset = at[i] - begin;
@@ -71,6 +84,7 @@ VGPU_INLINE bool inside(const uint64_t* at, uint64_t begin, uint64_t last, uint3
     low |= at[i];
   }
   return (bad >> 63) == 0 && (low & (bytes - 1)) == 0;
+#endif
 }
 
 // The addresses are those of row `base`, which holds 32 or 64 bits, plus `offset`. With `shapes`

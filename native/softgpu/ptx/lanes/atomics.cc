@@ -104,15 +104,18 @@ template <Space space, Atomic op, class T>
 const Instr* atom(Warp& w, const Instr* in) {
   Access access;
   if (!resolve<space>(w, in, sizeof(T), true, access)) return nullptr;
-  w.fuel -= kPollCost;
-  ++w.sync_accesses;
   const T* b = w.row<T>(in->b);
   const T* c = w.row<T>(in->c);
   T old[kLanes];
+  bool changed = false;
   for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
     const int i = __builtin_ctz(lanes);
     old[i] = change<space, op, T>(access.at[i], b[i], c[i]);
+    changed |= old[i] != combine<op, T>(old[i], b[i], c[i]);
   }
+  // Who waits for others changes nothing: only that costs of the time slice.
+  ++w.sync_accesses;
+  if (!changed) w.fuel -= kPollCost;
   if ((in->mods & kNoResult) != 0) return in + 1;
   T* d = w.row<T>(in->d);
   for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {

@@ -24,34 +24,25 @@ const Instr* shuffle(Warp& w, const Instr* in) {
   const T* a = w.row<T>(in->a);
   const uint32_t* b = w.row<uint32_t>(in->b);
   const uint32_t* c = w.row<uint32_t>(in->c);
-  alignas(64) T result[kLanes];
-  uint32_t valid = 0;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const uint32_t bits = b[lane] & 31;
-    const uint32_t clamp = c[lane] & 31, segment = c[lane] >> 8 & 31;
-    const uint32_t least = static_cast<uint32_t>(lane) & segment;
-    const uint32_t most = least | (clamp & ~segment);
-    int32_t j;
-    bool in_range;
-    if (kind == Exchange::kShflUp) {
-      j = lane - static_cast<int32_t>(bits);
-      in_range = j >= static_cast<int32_t>(most);
-    } else if (kind == Exchange::kShflDown) {
-      j = lane + static_cast<int32_t>(bits);
-      in_range = j <= static_cast<int32_t>(most);
-    } else if (kind == Exchange::kShflBfly) {
-      j = lane ^ static_cast<int32_t>(bits);
-      in_range = j <= static_cast<int32_t>(most);
-    } else {
-      j = static_cast<int32_t>(least | (bits & ~segment));
-      in_range = j <= static_cast<int32_t>(most);
-    }
-    if (!in_range) j = lane;
-    valid |= static_cast<uint32_t>(in_range) << lane;
-    result[lane] = a[j & 31];
+  alignas(64) uint32_t from[kLanes], valid[kLanes];
+  VGPU_EACH_LANE {
+    const auto bits = static_cast<int32_t>(b[i] & 31);
+    const uint32_t clamp = c[i] & 31, segment = c[i] >> 8 & 31;
+    const uint32_t least = static_cast<uint32_t>(i) & segment;
+    const auto most = static_cast<int32_t>(least | (clamp & ~segment));
+    const int32_t j = kind == Exchange::kShflUp     ? i - bits
+                      : kind == Exchange::kShflDown ? i + bits
+                      : kind == Exchange::kShflBfly
+                          ? i ^ bits
+                          : static_cast<int32_t>(least) | (bits & static_cast<int32_t>(~segment));
+    const bool in_range = kind == Exchange::kShflUp ? j >= most : j <= most;
+    from[i] = static_cast<uint32_t>(in_range ? j : i) & 31;
+    valid[i] = in_range ? ~0u : 0;
   }
+  alignas(64) T result[kLanes];  // d may be a
+  VGPU_EACH_LANE result[i] = a[from[i]];
   VGPU_EACH_LANE d[i] = w.lanes[i] != 0 ? result[i] : d[i];
-  if (in->e != 0) w.set_predicate(in->e - 4, valid);
+  if (in->e != 0) w.set_predicate(in->e - 4, pack_mask(valid));
   return in + 1;
 }
 
@@ -67,16 +58,16 @@ const Instr* vote(Warp& w, const Instr* in) {
     VGPU_EACH_LANE d[i] = w.lanes[i] != 0 ? (yes & members[i]) : d[i];
     return in + 1;
   }
-  uint32_t result = 0;
-  for (int i = 0; i < kLanes; ++i) {
+  alignas(64) uint32_t result[kLanes];
+  VGPU_EACH_LANE {
     const uint32_t group = members[i] & w.mask;
     const bool all = (~yes & group) == 0, any = (yes & group) != 0;
     const bool r = kind == Exchange::kVoteAll   ? all
                    : kind == Exchange::kVoteAny ? any
                                                 : (all || !any);
-    result |= static_cast<uint32_t>(r) << i;
+    result[i] = r ? ~0u : 0;
   }
-  w.set_predicate(in->d, result);
+  w.set_predicate(in->d, pack_mask(result));
   return in + 1;
 }
 

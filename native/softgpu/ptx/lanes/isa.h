@@ -171,6 +171,8 @@ struct Isa {
   Handler (*convert)(Type to, Type from, uint32_t mods);
   Handler (*resize)(uint32_t to_bytes, uint32_t from_bytes, bool is_signed);
   Handler (*broadcast)(uint32_t bytes);  // of 1..16 bytes at Instr::imm in the parameters
+  // mov of a register to (apart) or from the pieces of a vector: d or a, list.
+  Handler (*pieces)(uint32_t whole_bytes, uint32_t piece_bytes, bool apart);
   Handler (*load)(Space space, uint32_t bytes, uint32_t count);   // d or list; a + imm
   Handler (*store)(Space space, uint32_t bytes, uint32_t count);  // b or list; a + imm
   Handler (*exchange)(Exchange kind, uint32_t bytes);

@@ -86,7 +86,10 @@ const Instr* ternary(Warp& w, const Instr* in) {
 
 // Bit i of the result: element i is not zero.
 VGPU_INLINE uint32_t pack_mask(const uint32_t* flags) {
-#if defined(__AVX2__)
+#if defined(__AVX512DQ__)
+  const uint32_t low = _mm512_movepi32_mask(_mm512_load_si512(flags));
+  return low | static_cast<uint32_t>(_mm512_movepi32_mask(_mm512_load_si512(flags + 16))) << 16;
+#elif defined(__AVX2__)
   uint32_t bits = 0;
   for (int i = 0; i < 4; ++i) {
     const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(flags) + i);
@@ -109,7 +112,12 @@ VGPU_INLINE uint32_t pack_mask(const uint32_t* flags) {
 
 // ~0 or 0 per lane from a mask.
 VGPU_INLINE void widen_mask(uint32_t mask, uint32_t* flags) {
+#if defined(__AVX512DQ__)
+  _mm512_store_si512(flags, _mm512_movm_epi32(static_cast<__mmask16>(mask)));
+  _mm512_store_si512(flags + 16, _mm512_movm_epi32(static_cast<__mmask16>(mask >> 16)));
+#else
   VGPU_EACH_LANE flags[i] = 0u - (mask >> i & 1u);
+#endif
 }
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES

@@ -12,6 +12,7 @@ Handler compare(Compare compare, Type type, uint32_t mods);
 Handler convert(Type to, Type from, uint32_t mods);
 Handler resize(uint32_t to_bytes, uint32_t from_bytes, bool is_signed);
 Handler broadcast(uint32_t bytes);
+Handler pieces(uint32_t whole_bytes, uint32_t piece_bytes, bool apart);
 Handler load_from(Space space, uint32_t bytes, uint32_t count);
 Handler store_to(Space space, uint32_t bytes, uint32_t count);
 Handler half_arithmetic(Op op, Type type, uint32_t mods);
@@ -51,6 +52,7 @@ const Isa kTable = {VGPU_NAME_OF(VGPU_LANES),
                     any_convert,
                     resize,
                     broadcast,
+                    pieces,
                     load_from,
                     store_to,
                     exchange,
