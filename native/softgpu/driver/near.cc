@@ -27,6 +27,8 @@ const char* maker(MemoryKind kind) {
       return "cuMemMap";
     case MemoryKind::kModule:
       return "a module for its variables";
+    case MemoryKind::kGraph:
+      return "a memory node of a graph";
   }
   return "the driver";
 }
