@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from harness import workers
 from harness.workers import RunningWorker
 from vgpu.protocol.keyfile import read_client_keys
+from vgpu.protocol.version import CURRENT
 from vgpu.worker.keys import make_key_files
 
 SECONDS = 15.0
@@ -48,7 +49,7 @@ def test_from_hello_to_end(worker: RunningWorker) -> None:
     with control_client(worker.address) as client:
         attached = client.ask("hello", version=[1, 7], client={"pid": 5, "program": "p"})
         assert attached["t"] == "attached"
-        assert attached["version"] == [1, 0]
+        assert attached["version"] == [CURRENT.major, CURRENT.minor]
         assert (attached["driver"], attached["images"]) == ("soft", "ptx")
         assert [device["ordinal"] for device in attached["devices"]] == [0, 1]
         assert attached["devices"][0]["attributes"][75] == 13

@@ -280,6 +280,7 @@ CUresult cuStreamSynchronize(CUstream handle) {
     stream->fence().wait();
   }
   release_surplus(stream->context->device);
+  stream->context->output.flush();
   return stream->context->fault;
 }
 

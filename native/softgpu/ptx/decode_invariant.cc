@@ -38,6 +38,7 @@ bool Decoder::invariant_statement(const Statement& statement) const {
     const Operand& place = statement.operands[1];
     return place.is(Operand::Kind::kAddress) && place.parts.size() == 1 &&
            place.parts[0].is(Operand::Kind::kVariable) &&
+           body_.variables[place.parts[0].reg].space == Space::kParam &&
            place.parts[0].reg < function_.signature.parameters.size();
   }
   if (family == &Decoder::decode_move) {

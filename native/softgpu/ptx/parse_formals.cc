@@ -22,12 +22,15 @@ bool parse_formals(Lexer& lexer, std::vector<LocalVariable>& out, SyntaxError& e
     LocalVariable variable;
     bool aligned = false;
     bool pointer = false;
+    bool placed = false;
     while (lexer.peek().kind == TokenKind::kWord && lexer.peek().text[0] == '.') {
       const std::string_view word = lexer.take().text.substr(1);
       if (word == "param") {
         variable.space = Space::kParam;
+        placed = true;
       } else if (word == "reg") {
         variable.space = Space::kReg;
+        placed = true;
       } else if (word == "align") {
         const uint64_t value = parse_literal(lexer.take().text).bits;
         if (!pointer) variable.align = value;  // after .ptr it is the pointed-to alignment
@@ -39,6 +42,10 @@ bool parse_formals(Lexer& lexer, std::vector<LocalVariable>& out, SyntaxError& e
       } else if (word == "texref" || word == "samplerref" || word == "surfref") {
         variable.type = Type::kU64;
       }
+    }
+    if (!placed) {
+      error = {lexer.peek().position, "a parameter is neither .param nor .reg"};
+      return false;
     }
     variable.name = lexer.take().text;
     variable.size = size_of(variable.type);
