@@ -236,3 +236,56 @@ def test_rubbish_is_refused(image):
         assert cuda.code("cuModuleLoadData", ctypes.byref(out), padded) in (200, 218, 209)
 
     child.run(body)
+
+
+# Nothing that the program calls needs what this function lacks.
+INCOMPLETE = """
+.extern .func nowhere();
+.visible .func unused() { call nowhere, (); ret; }
+"""
+
+
+def test_what_a_library_lacks_is_no_error_while_nothing_needs_it():
+    def body(cuda):
+        cuda.start()
+        library = archive(code=host_object(CALLEE + INCOMPLETE))
+        module = linked(cuda, (PTX, CALLER.encode() + b"\0"), (LIBRARY, library))
+        out = cuda.alloc(4)
+        function = cuda.function(module, "run")
+        assert cuda.launch(function, (1, 1, 1), (1, 1, 1), ctypes.c_uint64(out)) == 0
+        assert cuda.download(out, 4) == struct.pack("<I", 42)
+
+    child.run(body)
+
+
+# As compilers write them: braces around one element, predicates that all threads share.
+UNIFORM = """
+.visible .entry run(.param .u64 out, .param .u32 n)
+{
+  .reg .pred %p<5>; .reg .b32 %r<4>; .reg .b64 %rd<2>;
+  ld.param.u64 %rd1, [out];
+  ld.param.u32 %r1, [n];
+  setp.gt.u32 %p1, %r1, 5;
+  setp.lt.u32 %p2, %r1, 100;
+  not.pred %p3, %p1;
+  and.pred %p4, %p2, %p1;
+  selp.b32 %r2, 1, 0, %p3;
+  selp.b32 %r3, 2, 0, %p4;
+  or.b32 %r2, %r2, %r3;
+  st.global.b32 [%rd1 + 0], { %r2 };
+  ret;
+}
+"""
+
+
+@pytest.mark.parametrize(("n", "expected"), [(3, 1), (50, 2), (200, 0)])
+def test_predicates_of_a_launch_and_braces_around_one_element(n, expected):
+    def body(cuda):
+        cuda.start()
+        function = cuda.function(cuda.module(kernels.HEADER + UNIFORM), "run")
+        out = cuda.alloc(4)
+        arguments = ctypes.c_uint64(out), ctypes.c_uint32(n)
+        assert cuda.launch(function, (1, 1, 1), (1, 1, 1), *arguments) == 0
+        assert cuda.download(out, 4) == struct.pack("<I", expected)
+
+    child.run(body)

@@ -138,10 +138,10 @@ std::string_view text_of(std::span<const std::byte> bytes) {
   return text.substr(0, text.find('\0'));
 }
 
-CUresult linked_code(std::span<const std::string_view> texts, std::shared_ptr<Code>& out,
-                     std::string& log) {
+CUresult linked_code(std::span<const std::string_view> texts, size_t own,
+                     std::shared_ptr<Code>& out, std::string& log) {
   if (const CUresult result = code_of_texts(texts, out, log)) return result;
-  const auto missing = out->module->undefined();
+  const auto missing = out->module->undefined(own);
   for (const std::string& name : missing)
     log += "error   : Undefined reference to '" + name + "'\n";
   return missing.empty() ? CUDA_SUCCESS : CUDA_ERROR_UNKNOWN;

@@ -25,11 +25,19 @@ CUresult refuse(LinkState& link, CUresult result, const std::string& error) {
   return result;
 }
 
+// Those of libraries last: what they lack is no error while nothing of the program needs it.
+std::vector<std::vector<std::byte>> all_texts(const LinkState& link) {
+  std::vector<std::vector<std::byte>> texts = link.texts;
+  texts.insert(texts.end(), link.library_texts.begin(), link.library_texts.end());
+  return texts;
+}
+
 // The inputs so far and the new ones must at least agree on who defines what.
 CUresult check_inputs(LinkState& link) {
-  if (link.texts.empty()) return CUDA_SUCCESS;
+  const auto all = all_texts(link);
   std::vector<std::string_view> texts;
-  for (const auto& text : link.texts) texts.push_back(text_of(text));
+  for (const auto& text : all) texts.push_back(text_of(text));
+  if (texts.empty()) return CUDA_SUCCESS;
   std::string error;
   if (ptx::Module::link(texts, error)) return CUDA_SUCCESS;
   const bool twice = error.find("Multiple definition") != std::string::npos;
@@ -47,13 +55,14 @@ CUresult add(LinkState& link, CUjitInputType type, const void* data, size_t size
       return refuse(link, result, error);
     }
   } else if (type == CU_JIT_INPUT_LIBRARY || type == CU_JIT_INPUT_OBJECT) {
-    const size_t before = link.texts.size();
+    // An object is wanted whole; a library only for what turns out to be missing.
+    auto& texts = type == CU_JIT_INPUT_OBJECT ? link.texts : link.library_texts;
+    const size_t before = texts.size();
     const std::span bytes(static_cast<const std::byte*>(data), size);
-    if (const CUresult result = ptx_of_library(bytes, link.texts, error)) {
+    if (const CUresult result = ptx_of_library(bytes, texts, error)) {
       return refuse(link, result, error);
     }
-    // An object is wanted whole; a library only for what turns out to be missing.
-    if (type == CU_JIT_INPUT_OBJECT && link.texts.size() == before) {
+    if (type == CU_JIT_INPUT_OBJECT && texts.size() == before) {
       return refuse(link, CUDA_ERROR_NO_BINARY_FOR_GPU, "the object file holds no PTX");
     }
   } else {
@@ -64,11 +73,11 @@ CUresult add(LinkState& link, CUjitInputType type, const void* data, size_t size
 }
 
 void add_device_runtime(LinkState& link) {
-  for (const auto& text : link.texts) {
+  for (const auto& text : all_texts(link)) {
     const std::string_view view(reinterpret_cast<const char*>(text.data()), text.size());
     if (view.find(kDeviceRuntimeMark) == std::string_view::npos) continue;
     const auto ours = std::as_bytes(std::span(kDeviceRuntime));
-    link.texts.emplace_back(ours.begin(), ours.end());
+    link.library_texts.emplace_back(ours.begin(), ours.end());
     return;
   }
 }
@@ -111,13 +120,14 @@ CUresult cuLinkComplete(CUlinkState handle, void** image, size_t* size) {
   std::shared_ptr<LinkState> link;
   if (const CUresult result = find_link(handle, link)) return result;
   if (image == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (link->texts.empty()) return CUDA_ERROR_INVALID_VALUE;
+  if (link->texts.empty() && link->library_texts.empty()) return CUDA_ERROR_INVALID_VALUE;
   if (link->failed) return CUDA_ERROR_UNKNOWN;  // an input was refused, with its reason
   add_device_runtime(*link);
-  link->image = joined_image(link->texts);
+  link->image = joined_image(all_texts(*link));
   std::shared_ptr<Code> code;
   std::string error;
-  if (const CUresult result = linked_code(separate_texts(link->image), code, error)) {
+  if (const CUresult result =
+          linked_code(separate_texts(link->image), link->texts.size(), code, error)) {
     return refuse(*link, result, error);
   }
   link->log.describe(*code);

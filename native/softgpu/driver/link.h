@@ -15,7 +15,8 @@ namespace vgpu::softgpu {
 struct LinkState {
   uint64_t id = 0;
   std::vector<std::vector<std::byte>> texts;
-  std::string image;  // after completion
+  std::vector<std::vector<std::byte>> library_texts;  // linked behind the others
+  std::string image;                                  // after completion
   JitLog log;
   bool failed = false;  // an input was refused: completion fails, too
 };

@@ -149,6 +149,7 @@ uint32_t Decoder::source(const Operand& operand, Type type) {
     case Operand::Kind::kSpecial:
       return special(operand, bytes);
     case Operand::Kind::kVector: {
+      if (operand.parts.size() == 1) return source(operand.parts[0], type);
       const uint32_t row = scratch(bytes * kLanes);
       std::vector<uint32_t> rows;
       const auto count = static_cast<uint32_t>(operand.parts.size());

@@ -55,8 +55,14 @@ std::vector<const Code*> reachable(const Code& kernel, const std::vector<const C
 // What is the same for all threads.
 void compute_constants(Run& run, const Code& code, ConstantPool& pool) {
   if (code.once.empty()) return;
+  // Nothing is kept in registers here, but handlers may load operands that their form does not use.
+  const size_t bytes = code.register_bytes + 64;
+  const auto registers = std::make_unique<std::byte[]>(bytes);
+  void* aligned = registers.get();
+  size_t room = bytes;
   Warp warp;
   warp.run = &run;
+  warp.base[0] = static_cast<std::byte*>(std::align(64, bytes - 64, aligned, room));
   warp.base[1] = pool.data();
   warp.live = ~0u;
   warp.widen = isa().widen;

@@ -75,8 +75,8 @@ class Module {
 
   [[nodiscard]] virtual std::span<const Kernel> kernels() const = 0;
   [[nodiscard]] virtual std::span<const Variable> variables() const = 0;
-  // Names that some body uses and no text defines.
-  [[nodiscard]] virtual std::vector<std::string> undefined() const = 0;
+  // Names that some body of the first `texts` texts uses and no text defines.
+  [[nodiscard]] virtual std::vector<std::string> undefined(size_t texts) const = 0;
   // Decodes a kernel and all it calls. False with the instruction and its line in `log` when it
   // cannot be executed. Thread-safe, done once.
   virtual bool prepare(size_t kernel, std::string& log) = 0;

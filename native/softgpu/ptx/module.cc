@@ -484,7 +484,7 @@ ModuleText::Symbol ModuleText::find(size_t unit, std::string_view name) const {
   return {};
 }
 
-std::vector<std::string> ModuleText::undefined() const {
+std::vector<std::string> ModuleText::undefined(size_t texts) const {
   std::unordered_set<std::string_view> missing;
   for (const auto& variable : variables_) {
     if (variable.external) missing.insert(variable.name);
@@ -498,7 +498,8 @@ std::vector<std::string> ModuleText::undefined() const {
   std::vector<std::string> used;
   for (const auto& function : functions_) {
     const Signature& signature = function->signature;
-    if (missing.empty() || signature.body_begin == std::string_view::npos) continue;
+    if (missing.empty() || function->unit >= texts) continue;
+    if (signature.body_begin == std::string_view::npos) continue;
     const std::string_view text = units_[function->unit]->text;
     Lexer lexer(text.substr(0, signature.body_end), signature.body_begin);
     while (lexer.peek().kind != TokenKind::kEnd) {

@@ -54,7 +54,7 @@ class ModuleText : public Module {
 
   [[nodiscard]] std::span<const Kernel> kernels() const override { return kernels_; }
   [[nodiscard]] std::span<const Variable> variables() const override { return variables_; }
-  [[nodiscard]] std::vector<std::string> undefined() const override;
+  [[nodiscard]] std::vector<std::string> undefined(size_t texts) const override;
   bool prepare(size_t kernel, std::string& log) override;
 
   [[nodiscard]] Symbol find(size_t unit, std::string_view name) const;
