@@ -215,11 +215,11 @@ namespace {
 constexpr std::string_view kJoint = "\n// vgpu softgpu: next linked input\n";
 }
 
-std::string joined_image(const std::vector<Bytes>& texts) {
+std::string joined_image(std::span<const std::string_view> texts) {
   std::string image;
-  for (const Bytes& text : texts) {
+  for (const std::string_view text : texts) {
     if (!image.empty()) image += kJoint;
-    image += text_of(text);
+    image += text;
   }
   return image;
 }

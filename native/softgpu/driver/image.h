@@ -18,7 +18,7 @@ bool read_image_file(const char* path, std::vector<char>& content);
 
 // One image that stands for several PTX texts to be linked: a single text as it is, several with a
 // marker line before each. load_code() takes it apart again; a text of one input stays plain PTX.
-std::string joined_image(const std::vector<std::vector<std::byte>>& texts);
+std::string joined_image(std::span<const std::string_view> texts);
 // The texts of such an image, or the text itself.
 std::vector<std::string_view> separate_texts(std::string_view image);
 

@@ -26,17 +26,16 @@ CUresult refuse(LinkState& link, CUresult result, const std::string& error) {
 }
 
 // Those of libraries last: what they lack is no error while nothing of the program needs it.
-std::vector<std::vector<std::byte>> all_texts(const LinkState& link) {
-  std::vector<std::vector<std::byte>> texts = link.texts;
-  texts.insert(texts.end(), link.library_texts.begin(), link.library_texts.end());
+std::vector<std::string_view> all_texts(const LinkState& link) {
+  std::vector<std::string_view> texts;
+  for (const auto& text : link.texts) texts.push_back(text_of(text));
+  for (const auto& text : link.library_texts) texts.push_back(text_of(text));
   return texts;
 }
 
 // The inputs so far and the new ones must at least agree on who defines what.
 CUresult check_inputs(LinkState& link) {
-  const auto all = all_texts(link);
-  std::vector<std::string_view> texts;
-  for (const auto& text : all) texts.push_back(text_of(text));
+  const std::vector<std::string_view> texts = all_texts(link);
   if (texts.empty()) return CUDA_SUCCESS;
   std::string error;
   if (ptx::Module::link(texts, error)) return CUDA_SUCCESS;
@@ -73,9 +72,8 @@ CUresult add(LinkState& link, CUjitInputType type, const void* data, size_t size
 }
 
 void add_device_runtime(LinkState& link) {
-  for (const auto& text : all_texts(link)) {
-    const std::string_view view(reinterpret_cast<const char*>(text.data()), text.size());
-    if (view.find(kDeviceRuntimeMark) == std::string_view::npos) continue;
+  for (const std::string_view text : all_texts(link)) {
+    if (text.find(kDeviceRuntimeMark) == std::string_view::npos) continue;
     const auto ours = std::as_bytes(std::span(kDeviceRuntime));
     link.library_texts.emplace_back(ours.begin(), ours.end());
     return;
