@@ -30,14 +30,17 @@ uint32_t vector_count(const std::vector<std::string_view>& parts) {
   return 1;
 }
 
-bool synchronizes(const std::vector<std::string_view>& parts) {
+// How an access takes part in what threads of other blocks may be doing. Before PTX had a memory
+// model, programs talked through the cache operators of L2 (.cg, .cv, .wt).
+uint32_t access_mods(const std::vector<std::string_view>& parts) {
   for (const std::string_view part : parts) {
     if (part == "volatile" || part == "relaxed" || part == "acquire" || part == "release" ||
         part == "mmio") {
-      return true;
+      return kAccessSync | kAccessWhole;
     }
+    if (part == "cg" || part == "cv" || part == "wt") return kAccessWhole;
   }
-  return false;
+  return 0;
 }
 
 }  // namespace
@@ -93,7 +96,7 @@ bool Decoder::decode_load() {
   uint32_t count = vector_count(parts_);
   uint32_t bytes = size_of(type_);
   Instr in;
-  in.mods = synchronizes(parts_) ? kAccessSync : 0;
+  in.mods = access_mods(parts_);
   if (!address(in, place)) return false;
   if (space == Space::kGeneric && local != nullptr) space = local->space;
   std::vector<uint32_t> rows;
@@ -156,7 +159,7 @@ bool Decoder::decode_store() {
     return true;
   }
   Instr in;
-  in.mods = synchronizes(parts_) ? kAccessSync : 0;
+  in.mods = access_mods(parts_);
   if (!address(in, place)) return false;
   if (space == Space::kGeneric && local != nullptr) space = local->space;
   if (bytes == 16) {

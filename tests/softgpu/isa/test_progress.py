@@ -57,6 +57,70 @@ ld.param.u64 %rd1, [lock];
         assert got.tolist() == [0, 240]
 
 
+#: How threads of other blocks are told values of 16 bytes: store and load.
+WHOLE_ACCESSES = {
+    "relaxed v4.b32": (
+        "st.relaxed.gpu.global.v4.b32 [%rd1], {%r1, %r1, %r1, %r1};",
+        "ld.relaxed.gpu.global.v4.b32 {%r2, %r3, %r4, %r5}, [%rd1];",
+    ),
+    "L2 v4.b32": (
+        "st.global.cg.v4.b32 [%rd1], {%r1, %r1, %r1, %r1};",
+        "ld.global.cg.v4.b32 {%r2, %r3, %r4, %r5}, [%rd1];",
+    ),
+    "volatile v2.b64": (
+        "mov.b64 %rd2, {%r1, %r1}; st.volatile.v2.b64 [%rd1], {%rd2, %rd2};",
+        "ld.volatile.v2.b64 {%rd2, %rd3}, [%rd1];"
+        "mov.b64 {%r2, %r3}, %rd2; mov.b64 {%r4, %r5}, %rd3;",
+    ),
+    "atomic b128": (
+        "mov.b64 %rd2, {%r1, %r1}; mov.b128 %q, {%rd2, %rd2};atom.global.exch.b128 %q, [%rd1], %q;",
+        "ld.relaxed.gpu.global.b128 %q, [%rd1]; mov.b128 {%rd2, %rd3}, %q;"
+        "mov.b64 {%r2, %r3}, %rd2; mov.b64 {%r4, %r5}, %rd3;",
+    ),
+}
+
+
+@pytest.mark.parametrize("stride", [0, 16, 48])
+@pytest.mark.parametrize("form", WHOLE_ACCESSES)
+def test_16_bytes_are_seen_whole(form, stride):
+    """CUB's look-back counts on it: it publishes state and value of a tile in one vector."""
+    store, load = WHOLE_ACCESSES[form]
+    ptx = (
+        ".version 8.3\n.target sm_90\n.address_size 64\n"
+        + """.visible .entry test(.param .u64 values, .param .u64 torn, .param .u32 last)
+{
+.reg .pred %p<4>; .reg .b32 %r<12>; .reg .b64 %rd<6>; .reg .b128 %q;
+ld.param.u64 %rd1, [values]; ld.param.u64 %rd4, [torn]; ld.param.u32 %r9, [last];
+mov.u32 %r8, %tid.x; mul.lo.u32 %r7, %r8, STRIDE; cvt.u64.u32 %rd2, %r7; add.u64 %rd1, %rd1, %rd2;
+mad.wide.u32 %rd4, %r8, 4, %rd4;
+mov.u32 %r1, %ctaid.x; setp.ne.u32 %p1, %r1, 0;
+mov.u32 %r1, 0; mov.u32 %r6, 0;
+@%p1 bra READ;
+WRITE: add.u32 %r1, %r1, 1;
+STORE
+setp.lt.u32 %p2, %r1, %r9; @%p2 bra WRITE;
+ret;
+READ:
+LOAD
+setp.ne.u32 %p2, %r2, %r3; setp.ne.u32 %p3, %r4, %r5; or.pred %p2, %p2, %p3;
+setp.ne.u32 %p3, %r2, %r4; or.pred %p2, %p2, %p3;
+@%p2 add.u32 %r6, %r6, 1;
+setp.lt.u32 %p2, %r2, %r9; @%p2 bra READ;
+st.global.u32 [%rd4], %r6;
+ret;
+}
+""".replace("STRIDE", str(stride))
+        .replace("STORE", store)
+        .replace("LOAD", load)
+    )
+    values, torn = np.zeros(32 * 12, np.uint32), np.zeros(32, np.uint32)
+    for variant in device.VARIANTS:
+        _, got = device.variant(variant).run(
+            ptx, "test", values, torn, np.uint32(30000), grid=2, cooperative=True
+        )
+        assert got.tolist() == [0] * 32
+
+
 GRID_BARRIER = (
     HEAD
     + """.visible .entry test(.param .u64 counters, .param .u64 out, .param .u32 rounds)

@@ -12,10 +12,22 @@ namespace vgpu::softgpu::ptx::VGPU_LANES {
 inline constexpr int32_t kPollCost = 16;
 
 VGPU_INLINE void note_access(Warp& w, const Instr* in) {
-  if ((in->mods & (kAccessSync | kAccessFence)) == 0) return;
+  if ((in->mods & kAccessSync) == 0) return;
   w.fuel -= kPollCost;
   ++w.sync_accesses;
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+// An aligned access of 16 bytes is done at once, as on a GPU: CUB's look-back publishes the state
+// and the value of a tile in one vector. x86 processors with AVX do vectors of 16 bytes so (Intel
+// SDM volume 3, section 9.1.1), and those before in practice.
+using Whole [[gnu::vector_size(16), gnu::may_alias]] = uint64_t;
+
+VGPU_INLINE Whole read_whole(uint64_t address) {
+  return *reinterpret_cast<const volatile Whole*>(address);
+}
+VGPU_INLINE void write_whole(uint64_t address, Whole value) {
+  *reinterpret_cast<volatile Whole*>(address) = value;
 }
 
 // Which addresses an access may use, and what turns them into host pointers.

@@ -196,34 +196,41 @@ const Instr* atom_half(Warp& w, const Instr* in) {
   return in + 1;
 }
 
-// 128 bits: exch and cas. Rows are two 64-bit rows each. A spin lock stands for the 16-byte
-// instruction, which not every host has; other accesses to the place are not atomic with it.
+__extension__ using Wide = unsigned __int128;
+
+// The x86 instruction for this is no part of the compiler's baseline, though all processors but the
+// first with 64 bits have it.
+#if defined(__x86_64__)
+[[gnu::target("cx16")]]
+#endif
+[[gnu::noinline]] Wide compare_and_swap(uint64_t address, Wide old, Wide next) {
+  return __sync_val_compare_and_swap(reinterpret_cast<Wide*>(address), old, next);
+}
+
+// 128 bits: exch and cas. Rows are two 64-bit rows each.
 template <Space space, Atomic op>
 const Instr* atom_128(Warp& w, const Instr* in) {
-  static int lock = 0;
   Access access;
   if (!resolve<space>(w, in, 16, true, access)) return nullptr;
   w.fuel -= kPollCost;
   ++w.sync_accesses;
-  const uint64_t* b = w.row<uint64_t>(in->b);
-  const uint64_t* c = w.row<uint64_t>(in->c);
+  const auto value = [&](uint32_t operand, int lane) {
+    const uint64_t* halves = w.row<uint64_t>(operand);
+    return static_cast<Wide>(halves[lane + kLanes]) << 64 | halves[lane];
+  };
   uint64_t* d = w.row<uint64_t>(in->d);
   for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
     const int i = __builtin_ctz(lanes);
-    auto* place = reinterpret_cast<uint64_t*>(access.at[i]);
-    while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE) != 0) {
+    Wide old = op == Atomic::kCas ? value(in->b, i) : 0;
+    const Wide next = value(op == Atomic::kCas ? in->c : in->b, i);
+    Wide found = compare_and_swap(access.at[i], old, next);
+    while (op == Atomic::kExch && found != old) {
+      old = found;
+      found = compare_and_swap(access.at[i], old, next);
     }
-    const uint64_t low = place[0], high = place[1];
-    const bool equal = low == b[i] && high == b[i + kLanes];
-    const uint64_t* next = op == Atomic::kExch ? b : equal ? c : nullptr;
-    if (next != nullptr) {
-      place[0] = next[i];
-      place[1] = next[i + kLanes];
-    }
-    __atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
     if ((in->mods & kNoResult) == 0) {
-      d[i] = low;
-      d[i + kLanes] = high;
+      d[i] = static_cast<uint64_t>(found);
+      d[i + kLanes] = static_cast<uint64_t>(found >> 64);
     }
   }
   return in + 1;

@@ -124,9 +124,9 @@ enum class Compare : uint8_t {
 };
 
 // Instr::mods of loads, stores and other memory accesses.
-inline constexpr uint32_t kAddress32 = 1u << 0;   // the base register has 32 bits
-inline constexpr uint32_t kAccessSync = 1u << 1;  // volatile, relaxed, acquire, release: may spin
-inline constexpr uint32_t kAccessFence = 1u << 2;
+inline constexpr uint32_t kAddress32 = 1u << 0;     // the base register has 32 bits
+inline constexpr uint32_t kAccessSync = 1u << 1;    // volatile, relaxed, acquire, release: may spin
+inline constexpr uint32_t kAccessWhole = 1u << 2;   // of 16 bytes, which may not be torn
 inline constexpr uint32_t kAccessAtomic = 1u << 4;  // atom, red, mbarrier
 
 enum class Exchange : uint8_t {

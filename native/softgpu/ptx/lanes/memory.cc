@@ -67,14 +67,54 @@ VGPU_INLINE void load_scattered(Warp& w, const uint32_t* operands, const Access&
   }
 }
 
+// Whether other host threads may see an access of this size in halves unless it is done at once.
+template <Space space, class T, uint32_t count>
+constexpr bool kCanTear =
+    sizeof(T) * count == 16 && (space == Space::kGlobal || space == Space::kGeneric);
+
+template <class T, uint32_t count>
+[[gnu::noinline]] void load_whole(Warp& w, const uint32_t* operands, const Access& access) {
+  alignas(64) T values[kLanes * count];
+  for (int i = 0; i < kLanes; ++i) {
+    const Whole value = read_whole(access.at[i]);
+    __builtin_memcpy(values + static_cast<uint32_t>(i) * count, &value, sizeof(value));
+  }
+  for (uint32_t k = 0; k < count; ++k) {
+    put_row<Row<T>>(w, operands[k],
+                    [&](int i) { return values[static_cast<uint32_t>(i) * count + k]; });
+  }
+}
+
+template <class T, uint32_t count>
+[[gnu::noinline]] void store_whole(Warp& w, const uint32_t* operands, const Access& access) {
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int i = __builtin_ctz(lanes);
+    T values[count];
+    for (uint32_t k = 0; k < count; ++k) {
+      values[k] = static_cast<T>(w.row<Row<T>>(operands[k])[i]);
+    }
+    Whole value;
+    __builtin_memcpy(&value, values, sizeof(value));
+    write_whole(access.at[i], value);
+  }
+}
+
 // T: what is in memory; R: the register row's element. Signed types are extended by a resize after.
 template <Space space, class T, uint32_t count>
 const Instr* load(Warp& w, const Instr* in) {
   using R = Row<T>;
+  const uint32_t* operands = count == 1 ? &in->d : in->list;
   Access access;
+  if constexpr (kCanTear<space, T, count>) {
+    if ((in->mods & kAccessWhole) != 0) {
+      if (!resolve<space>(w, in, sizeof(T) * count, false, access)) return nullptr;
+      note_access(w, in);
+      load_whole<T, count>(w, operands, access);
+      return in + 1;
+    }
+  }
   if (!resolve_shape<space>(w, in, sizeof(T) * count, false, access)) return nullptr;
   note_access(w, in);
-  const uint32_t* operands = count == 1 ? &in->d : in->list;
   if (access.shape == Shape::kScattered) {
     load_scattered<T, count>(w, operands, access);
   } else if (access.shape == Shape::kUniform) {
@@ -98,10 +138,18 @@ const Instr* load(Warp& w, const Instr* in) {
 template <Space space, class T, uint32_t count>
 const Instr* store(Warp& w, const Instr* in) {
   using R = Row<T>;
+  const uint32_t* operands = count == 1 ? &in->b : in->list;
   Access access;
+  if constexpr (kCanTear<space, T, count>) {
+    if ((in->mods & kAccessWhole) != 0) {
+      if (!resolve<space>(w, in, sizeof(T) * count, true, access)) return nullptr;
+      note_access(w, in);
+      store_whole<T, count>(w, operands, access);
+      return in + 1;
+    }
+  }
   if (!resolve_shape<space>(w, in, sizeof(T) * count, true, access)) return nullptr;
   note_access(w, in);
-  const uint32_t* operands = count == 1 ? &in->b : in->list;
   const R* rows[count];
   for (uint32_t k = 0; k < count; ++k) rows[k] = w.row<R>(operands[k]);
   if (access.shape == Shape::kContiguous) {
