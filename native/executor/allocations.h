@@ -1,6 +1,7 @@
 // What the client has allocated on its devices, and the ledger behind it. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -18,8 +19,10 @@ struct Allocation {
   uint32_t ordinal = 0;  // the worker's device
   uint64_t context = 0;  // dies with it; 0 if it does not
   // The host entry that stands for memory of a graph, which comes and goes with launches and counts
-  // as long as a graph has it; 0: other memory.
+  // as long as a graph has it, or longer when a launch has left it; 0: other memory.
   uint64_t graph_entry = 0;
+  bool graph_ended = false;   // left behind: a free is for good
+  uint64_t brought_back = 0;  // freed by the program; first launch that may have brought it back
 };
 
 class Allocations {
@@ -40,12 +43,34 @@ class Allocations {
     const std::lock_guard lock(mutex_);
     auto& one = map_[key];
     if (one.graph_entry != 0) give_back(one);  // its end has not been told yet
-    one = {size, Ledger::rounded(size), ordinal, context, graph_entry};
+    one = {size, Ledger::rounded(size), ordinal, context, graph_entry, false, 0};
   }
-  // No graph has it any more, but a launch has left it: from now on it is memory like any other.
-  void leave_graph(uint64_t key) {
+  // Of memory of graphs. A launch of any graph may bring back what the program has freed; its
+  // number tells whether one did, since the driver may still be on the way to that free.
+  [[nodiscard]] uint64_t graph_launches() const { return graph_launches_; }
+  void graph_launched() { ++graph_launches_; }
+  // The program has freed it, after `launches`. True when it is gone for good.
+  bool graph_memory_freed(uint64_t key, uint64_t entry, uint64_t launches) {
     const std::lock_guard lock(mutex_);
-    if (const auto it = map_.find(key); it != map_.end()) it->second.graph_entry = 0;
+    const auto it = map_.find(key);
+    if (it == map_.end() || it->second.graph_entry != entry) return true;
+    it->second.brought_back = launches + 1;
+    if (!it->second.graph_ended) return false;
+    give_back(it->second);
+    map_.erase(it);
+    return true;
+  }
+  // No graph has it any more. `present`: the driver says that a launch has left it. True when it
+  // stays, to be freed by the program.
+  bool graph_memory_ended(uint64_t key, uint64_t entry, bool present) {
+    const std::lock_guard lock(mutex_);
+    const auto it = map_.find(key);
+    if (it == map_.end() || it->second.graph_entry != entry) return false;
+    Allocation& one = it->second;
+    if (present && one.brought_back != graph_launches_ + 1) return one.graph_ended = true;
+    give_back(one);
+    map_.erase(it);
+    return false;
   }
   [[nodiscard]] std::optional<Allocation> find(uint64_t key) const {
     const std::lock_guard lock(mutex_);
@@ -102,6 +127,7 @@ class Allocations {
   const std::shared_ptr<Ledger> ledger_;
   mutable std::mutex mutex_;  // guards map_
   std::map<uint64_t, Allocation> map_;
+  std::atomic<uint64_t> graph_launches_{0};
 };
 
 }  // namespace vgpu::executor

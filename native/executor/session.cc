@@ -64,12 +64,9 @@ wire::HostAction Session::end_graph_memory(const HostEntry& entry) {
   const bool left = contexts_.activate(entry.context) == CUDA_SUCCESS &&
                     driver().cuMemGetAddressRange_v2 != nullptr &&
                     driver().cuMemGetAddressRange_v2(&base, &size, entry.address) == CUDA_SUCCESS;
-  if (left) {
-    allocations_.leave_graph(entry.address);
-  } else {
-    allocations_.remove(entry.address);
-  }
-  return left ? wire::HostAction::kKeepMemory : wire::HostAction::kForget;
+  return allocations_.graph_memory_ended(entry.address, entry.id, left)
+             ? wire::HostAction::kKeepMemory
+             : wire::HostAction::kForget;
 }
 
 Session::~Session() {

@@ -96,6 +96,19 @@ void AllocationMap::remove_owner(uint64_t owner) {
   });
 }
 
+void AllocationMap::end_graph(uint64_t base, uint64_t owner, bool stays) {
+  const std::unique_lock lock(mutex_);
+  const auto it = by_base_.find(base);
+  if (it == by_base_.end() || it->second.owner != owner) return;  // given to another meanwhile
+  AllocationKind& kind = it->second.kind;
+  if (kind != AllocationKind::kGraph && kind != AllocationKind::kAsync) return;
+  if (stays) {
+    kind = AllocationKind::kAsync;
+  } else {
+    by_base_.erase(it);
+  }
+}
+
 void HostMap::add(HostRange range) {
   const std::unique_lock lock(mutex_);
   range.id = kHostIds + next_id_++;

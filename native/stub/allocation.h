@@ -25,7 +25,8 @@ struct Allocation {
   Context* context = nullptr;
   Device* device = nullptr;
   uint64_t pool = 0;
-  uint64_t owner = 0;  // module of a global, physical memory of a mapping
+  // Module of a global, physical memory of a mapping, host entry of what a graph made.
+  uint64_t owner = 0;
   bool sync_memops = false;
   bool usable = true;      // false: mapped, and no device has access
   uint64_t accessors = 0;  // of mapped memory: a bit for each device that has access
@@ -46,6 +47,9 @@ class AllocationMap {
   bool set_sync_memops(uint64_t address, bool value);
   void remove_context(const Context* context);
   void remove_owner(uint64_t owner);
+  // No graph has the memory of this host entry any more. `stays`: a launch has left it, and from
+  // now on it is memory like any other.
+  void end_graph(uint64_t base, uint64_t owner, bool stays);
   template <typename Predicate>
   void remove_if(Predicate predicate);
 

@@ -114,17 +114,6 @@ CUresult fetch_destination(uint64_t id, const HostBox& box) {
   return result;
 }
 
-// The address may have been given to another graph meanwhile.
-void end_graph_memory(const HostEntry& entry, uint64_t id, bool stays) {
-  auto known = process()->allocations.find(entry.address);
-  if (!known || known->kind != AllocationKind::kGraph || known->owner != id) return;
-  process()->allocations.remove(entry.address, AllocationKind::kGraph);
-  if (!stays) return;
-  known->kind = AllocationKind::kAsync;
-  known->owner = 0;
-  process()->allocations.add(*known);
-}
-
 void perform(HostAction action, uint64_t id) {
   const auto entry = find_host_entry(id);
   if (!entry) return;
@@ -141,7 +130,7 @@ void perform(HostAction action, uint64_t id) {
       break;
     case HostAction::kForget:
     case HostAction::kKeepMemory:
-      end_graph_memory(*entry, id, action == HostAction::kKeepMemory);
+      process()->allocations.end_graph(entry->address, id, action == HostAction::kKeepMemory);
       forget_host_entry(id);
       return;
     case HostAction::kDestroyObject:
@@ -210,6 +199,14 @@ std::optional<HostEntry> find_host_entry(uint64_t id) {
 void forget_host_entry(uint64_t id) {
   const std::lock_guard lock(entries().mutex);
   entries().known.erase(id);
+}
+
+CUresult free_graph_memory(Call& call, const Allocation& memory) {
+  call.put(memory.base);
+  const CUresult result = call.wait();
+  const bool gone = result == CUDA_SUCCESS && call.get<uint32_t>() != 0;
+  if (gone) process()->allocations.end_graph(memory.base, memory.owner, false);
+  return result;
 }
 
 void set_host_entry_address(uint64_t id, uint64_t address) {

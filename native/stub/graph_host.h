@@ -8,9 +8,12 @@
 #include <cstdint>
 #include <optional>
 
+#include "stub/allocation.h"
 #include "stub/copy.h"
 
 namespace vgpu::stub {
+
+class Call;
 
 struct HostEntry {
   CUhostFn function = nullptr;  // of a host node; the destructor of a user object
@@ -27,5 +30,8 @@ std::optional<HostEntry> find_host_entry(uint64_t id);
 void forget_host_entry(uint64_t id);
 // Of memory: its address is known once the allocation has been answered.
 void set_host_entry_address(uint64_t id, uint64_t address);
+// Sends the free of memory that a graph has. Whether it is there only the driver knows, and the
+// next launch may bring it back.
+CUresult free_graph_memory(Call& call, const Allocation& memory);
 
 }  // namespace vgpu::stub

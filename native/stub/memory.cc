@@ -4,6 +4,7 @@
 #include "stub/call.h"
 #include "stub/capture.h"
 #include "stub/copy.h"
+#include "stub/graph_host.h"
 #include "stub/process.h"
 
 namespace vgpu::stub::api {
@@ -87,19 +88,6 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr* dptr, size_t* pPitch, size_t WidthInByt
   return CUDA_SUCCESS;
 }
 
-namespace {
-
-// What a launch has left: whether it is there only the driver knows, and the next launch may bring
-// it back.
-CUresult free_graph_memory(CUdeviceptr address) {
-  Call call(Opcode::cuMemFree_v2);
-  if (!call.ok()) return call.result();
-  call.put(static_cast<uint64_t>(address));
-  return call.wait();
-}
-
-}  // namespace
-
 CUresult cuMemFree_v2(CUdeviceptr dptr) {
   if (const CUresult result = ready(); result != CUDA_SUCCESS) return result;
   if (dptr == 0) return CUDA_SUCCESS;
@@ -110,7 +98,8 @@ CUresult cuMemFree_v2(CUdeviceptr dptr) {
       allocation && allocation->base == dptr &&
       (allocation->kind == AllocationKind::kAlloc || allocation->kind == AllocationKind::kAsync);
   if (allocation && allocation->base == dptr && allocation->kind == AllocationKind::kGraph) {
-    return free_graph_memory(dptr);
+    Call call(Opcode::cuMemFree_v2);
+    return call.ok() ? free_graph_memory(call, *allocation) : call.result();
   }
   if (!whole) return CUDA_ERROR_INVALID_VALUE;
   // Pool memory belongs to no context: any will do.

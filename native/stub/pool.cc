@@ -109,11 +109,7 @@ CUresult cuMemFreeAsync(CUdeviceptr dptr, CUstream hStream) {
   const auto allocation = process()->allocations.find(dptr);
   if (!allocation || allocation->base != dptr) return CUDA_ERROR_INVALID_VALUE;
   const bool captured = call.ordered_by()->capture.load() != nullptr;
-  if (allocation->kind == AllocationKind::kGraph) {
-    // Whether it is there only the driver knows, and the next launch may bring it back.
-    call.put(static_cast<uint64_t>(dptr));
-    return call.wait();
-  }
+  if (allocation->kind == AllocationKind::kGraph) return free_graph_memory(call, *allocation);
   if (captured) return CUDA_ERROR_INVALID_VALUE;  // memory of no graph
   if (allocation->kind != AllocationKind::kAsync && allocation->kind != AllocationKind::kAlloc) {
     return CUDA_ERROR_INVALID_VALUE;

@@ -2,8 +2,6 @@
 
 import ctypes
 
-import pytest
-
 from harness import driver as d
 from harness import graphs as g
 from harness import kernels
@@ -48,11 +46,6 @@ def test_memory_lives_within_a_launch(cuda):
     assert cuda.code("cuMemFree_v2", address) == d.INVALID_VALUE  # the graph freed it
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="a race through the stub on a busy machine, once in about 40 runs: cuMemFree of memory "
-    "that the launch before left is refused",
-)
 def test_memory_that_a_launch_leaves(cuda):
     cuda.start()
     module, stream = cuda.module(kernels.ALL), cuda.stream()

@@ -188,6 +188,7 @@ CUresult cuGraphLaunch(Session& session, const Command& command, wire::Reader& i
   const auto exec = session.resolve<CUgraphExec>(id);
   const CUstream stream = session.stream(command.header.stream);
   if (!in.ok() || Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
+  session.allocations().graph_launched();
   const auto plan = session.host_plan(id);
   if (plan != nullptr && plan->involves_host() && !session.capturing(command)) {
     return launch_with_host(session, command, exec, plan);

@@ -2,6 +2,7 @@
 // when it has really freed them.
 #include <algorithm>
 
+#include "executor/handlers/support.h"
 #include "generated/executor_api.h"
 
 namespace vgpu::executor::handlers {
@@ -69,10 +70,11 @@ CUresult cuMemAllocPitch_v2(Session& session, const Command& command, wire::Read
 }
 
 // On the helper thread: the driver waits for the device.
-CUresult cuMemFree_v2(Session& session, const Command&, wire::Reader& in, wire::Writer&) {
+CUresult cuMemFree_v2(Session& session, const Command&, wire::Reader& in, wire::Writer& out) {
   const auto address = in.get<uint64_t>();
   if (const auto known = session.allocations().find(address); known && known->graph_entry != 0) {
-    return session.driver().cuMemFree_v2(address);
+    return free_graph_memory(session, address, known->graph_entry, out,
+                             [&] { return session.driver().cuMemFree_v2(address); });
   }
   const auto allocation = in.ok() ? session.allocations().take(address) : std::nullopt;
   if (!allocation) return CUDA_ERROR_INVALID_VALUE;

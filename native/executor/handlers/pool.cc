@@ -75,13 +75,17 @@ CUresult cuMemAllocFromPoolAsync(Session& session, const Command& command, wire:
                   [&](CUdeviceptr* address) { return call(address, size, pool, stream); });
 }
 
-CUresult cuMemFreeAsync(Session& session, const Command& command, wire::Reader& in, wire::Writer&) {
+CUresult cuMemFreeAsync(Session& session, const Command& command, wire::Reader& in,
+                        wire::Writer& out) {
   const auto address = in.get<uint64_t>();
   const CUstream stream = session.stream(command.header.stream);
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   if (session.driver().cuMemFreeAsync == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
   if (const auto known = session.allocations().find(address); known && known->graph_entry != 0) {
-    return session.driver().cuMemFreeAsync(address, stream);
+    const auto call = [&] { return session.driver().cuMemFreeAsync(address, stream); };
+    // Under capture it makes a node, which frees nothing yet.
+    if (session.capturing(command)) return call();
+    return free_graph_memory(session, address, known->graph_entry, out, call);
   }
   const auto allocation = in.ok() ? session.allocations().take(address) : std::nullopt;
   if (!allocation) return CUDA_ERROR_INVALID_VALUE;

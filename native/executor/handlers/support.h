@@ -40,6 +40,20 @@ bool map_location(Session& session, uint32_t type, int32_t ordinal, CUmemLocatio
 // The client's ordinal of a device of the driver; -1 when it does not have it.
 int32_t worker_ordinal(Session& session, int device);
 
+// The program frees memory of a graph, by `free`. Answers with a u32: 1 when it is gone for good, 0
+// when a launch may bring it back.
+template <typename Free>
+CUresult free_graph_memory(Session& session, uint64_t address, uint64_t entry, wire::Writer& out,
+                           Free&& free) {
+  const uint64_t launches = session.allocations().graph_launches();
+  const CUresult result = free();
+  if (result == CUDA_SUCCESS) {
+    const bool gone = session.allocations().graph_memory_freed(address, entry, launches);
+    out.put(static_cast<uint32_t>(gone));
+  }
+  return result;
+}
+
 // u32 n, [u32 location type, i32 ordinal, u32 flags]*n
 bool read_access(Session& session, wire::Reader& in, std::vector<CUmemAccessDesc>& access);
 
