@@ -77,6 +77,22 @@ def test_memory_that_a_launch_leaves(cuda):
     cuda.cuMemFree_v2(params.dptr)
 
 
+def test_memory_that_is_freed_while_its_graph_goes(cuda):
+    cuda.start()
+    module, stream = cuda.module(kernels.ALL), cuda.stream()
+    for _ in range(20):
+        graph, params = g.Graph(cuda), g.alloc_params(SIZE)
+        alloc = graph.alloc(params)
+        graph.kernel(fill(cuda, module, params.dptr, 6), alloc)
+        executable = graph.instantiate()
+        cuda.cuGraphLaunch(executable, stream)
+        cuda.cuMemFreeAsync(params.dptr, stream)
+        cuda.cuGraphExecDestroy(executable)
+        cuda.cuGraphDestroy(graph.handle)
+        cuda.cuStreamSynchronize(stream)
+        assert cuda.code("cuMemFree_v2", params.dptr) == d.INVALID_VALUE
+
+
 def test_automatic_free(cuda):
     cuda.start()
     module, stream = cuda.module(kernels.ALL), cuda.stream()
