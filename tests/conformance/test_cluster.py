@@ -99,15 +99,19 @@ class Config(ctypes.Structure):
 
 
 def launch(cuda, function, grid, block, cluster, *arguments, shared=0):
-    """cuLaunchKernelEx with a cluster (None: without); the code of the launch or its end."""
+    """cuLaunchKernelEx with a cluster (None: without)."""
     attribute = Attribute(CLUSTER_DIMENSION, 0, (ctypes.c_uint * 16)(*(cluster or ())))
     config = Config(
         (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), shared, None,
         ctypes.addressof(attribute), 0 if cluster is None else 1,
     )  # fmt: skip
     pointers = (ctypes.c_void_p * len(arguments))(*[ctypes.addressof(a) for a in arguments])
-    code = cuda.code("cuLaunchKernelEx", ctypes.byref(config), function, pointers, None)
-    return code or cuda.code("cuCtxSynchronize")
+    return cuda.code("cuLaunchKernelEx", ctypes.byref(config), function, pointers, None)
+
+
+def run(cuda, *arguments, **options):
+    """The code of the launch, or of its end."""
+    return launch(cuda, *arguments, **options) or cuda.code("cuCtxSynchronize")
 
 
 def neighbours(cuda, directives=""):
@@ -118,7 +122,7 @@ def neighbours(cuda, directives=""):
 def check_neighbours(cuda, function, grid, cluster, given):
     blocks = grid[0] * grid[1]
     out = cuda.alloc(32 * blocks)
-    assert launch(cuda, function, (*grid, 1), (1, 1, 1), given, ctypes.c_uint64(out)) == 0
+    assert run(cuda, function, (*grid, 1), (1, 1, 1), given, ctypes.c_uint64(out)) == 0
     got = np.frombuffer(cuda.download(out, 32 * blocks), np.uint32).reshape(-1, 8)
     for y in range(grid[1]):
         for x in range(grid[0]):
@@ -163,7 +167,7 @@ def test_exited_threads_count_as_arrived(cuda):
     cuda.start()
     function = cuda.function(cuda.module(HEADER + EARLY_EXIT), "early")
     out = cuda.upload(bytes(4))
-    assert launch(cuda, function, (6, 1, 1), (96, 1, 1), (2, 1, 1), ctypes.c_uint64(out)) == 0
+    assert run(cuda, function, (6, 1, 1), (96, 1, 1), (2, 1, 1), ctypes.c_uint64(out)) == 0
     assert cuda.download(out, 4) == struct.pack("<I", 6 * 77)
 
 
@@ -184,4 +188,4 @@ def test_a_block_that_is_not_there(cuda):
 """
     )
     function = cuda.function(cuda.module(text), "far")
-    assert launch(cuda, function, (2, 1, 1), (1, 1, 1), (2, 1, 1)) == d.ILLEGAL_ADDRESS
+    assert run(cuda, function, (2, 1, 1), (1, 1, 1), (2, 1, 1)) == d.ILLEGAL_ADDRESS
