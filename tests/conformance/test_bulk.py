@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from conformance.test_cluster import HEADER, launch
+from conformance.test_cluster import HEADER, run
 from harness import driver as d
 
 MISALIGNED_ADDRESS = 716
@@ -95,7 +95,7 @@ def test_there_and_back(cuda):
     source, out = cuda.upload(data.tobytes()), cuda.upload(bytes(4096))
     for size in (16, 1008, 4096):
         given = [kind(v) for kind, v in zip(PARAMETERS, (source, out, size), strict=True)]
-        assert launch(cuda, function, (1, 1, 1), (32, 1, 1), None, *given) == 0
+        assert run(cuda, function, (1, 1, 1), (32, 1, 1), None, *given) == 0
         got = np.frombuffer(cuda.download(out, 4096), np.uint32)
         np.testing.assert_array_equal(got[: size // 4], data[: size // 4] * 2)
         assert size == 4096 or got[size // 4] == 0
@@ -107,7 +107,7 @@ def test_what_is_not_aligned_faults(cuda, size, offset):
     function = cuda.function(cuda.module(HEADER + DOUBLE), "double_all")
     source, out = cuda.upload(bytes(4096)), cuda.upload(bytes(4096))
     given = [kind(v) for kind, v in zip(PARAMETERS, (source + offset, out, size), strict=True)]
-    code = launch(cuda, function, (1, 1, 1), (32, 1, 1), None, *given)
+    code = run(cuda, function, (1, 1, 1), (32, 1, 1), None, *given)
     assert code == MISALIGNED_ADDRESS
 
 
@@ -116,7 +116,7 @@ def test_a_copy_beyond_the_source_faults(cuda):
     function = cuda.function(cuda.module(HEADER + DOUBLE), "double_all")
     source, out = cuda.upload(bytes(4096)), cuda.upload(bytes(4096))
     given = [ctypes.c_uint64(source), ctypes.c_uint64(out), ctypes.c_uint32(8192)]
-    assert launch(cuda, function, (1, 1, 1), (32, 1, 1), None, *given) == d.ILLEGAL_ADDRESS
+    assert run(cuda, function, (1, 1, 1), (32, 1, 1), None, *given) == d.ILLEGAL_ADDRESS
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,6 @@ def test_multicast_and_reduction(cuda, op, dtype, combine):
     old = rng.integers(0, 100, count).astype(dtype)
     source, out = cuda.upload(tile.tobytes()), cuda.upload(old.tobytes())
     given = [ctypes.c_uint64(source), ctypes.c_uint64(out)]
-    assert launch(cuda, function, (8, 1, 1), (1, 1, 1), (4, 1, 1), *given) == 0
+    assert run(cuda, function, (8, 1, 1), (1, 1, 1), (4, 1, 1), *given) == 0
     got = np.frombuffer(cuda.download(out, 256), dtype)
     np.testing.assert_array_equal(got, combine(old, tile))

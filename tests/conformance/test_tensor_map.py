@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from conformance.test_cluster import HEADER, launch
+from conformance.test_cluster import HEADER, run
 from harness import driver as d
 
 UINT8, UINT16, UINT32, INT32, _, _, FLOAT16, FLOAT32, FLOAT64, _, FLOAT32_FTZ = range(11)
@@ -142,7 +142,7 @@ def test_loads(cuda, shape, box, steps, swizzle, dtype):
         wanted, _, _ = box_of(tensor, corner, box, steps or (1,) * rank, tensor.dtype.type(0))
         out = cuda.alloc(TILE)
         parameters = given(described, out, wanted.nbytes, corner)
-        assert launch(cuda, function, (1, 1, 1), (32, 1, 1), None, *parameters) == 0
+        assert run(cuda, function, (1, 1, 1), (32, 1, 1), None, *parameters) == 0
         lies = np.frombuffer(cuda.download(out, wanted.nbytes), np.uint8)
         got = lies[swizzled(wanted.nbytes, swizzle)].view(dtype)
         np.testing.assert_array_equal(got, wanted.ravel())
@@ -170,7 +170,7 @@ def test_stores(cuda, copy, op, dtype):
         code, described = encode(cuda, target, tensor, tile.shape)
         assert code == 0
         parameters = given(described, source, tile.nbytes, corner)
-        assert launch(cuda, function, (1, 1, 1), (1, 1, 1), None, *parameters) == 0
+        assert run(cuda, function, (1, 1, 1), (1, 1, 1), None, *parameters) == 0
         _, inside, place = box_of(tensor, corner, tile.shape, (1, 1), tensor.dtype.type(0))
         at = tuple(axis[inside] for axis in place)
         wanted = tensor.copy()
@@ -192,7 +192,7 @@ def test_nan_outside(cuda):
     out = cuda.alloc(TILE)
     function = cuda.function(cuda.module(text), "load")
     parameters = given(described, out, 256, (2, 0))
-    assert launch(cuda, function, (1, 1, 1), (32, 1, 1), None, *parameters) == 0
+    assert run(cuda, function, (1, 1, 1), (32, 1, 1), None, *parameters) == 0
     got = np.frombuffer(cuda.download(out, 256), np.float32).reshape(4, 16)
     assert (got[:2] == 1).all()
     assert np.isnan(got[2:]).all()
@@ -215,5 +215,5 @@ def test_a_map_that_is_none_faults(cuda):
     text = HEADER + LOAD.replace("{RANK}", "2").replace("{COORDINATES}", COORDINATES[2])
     function = cuda.function(cuda.module(text), "load")
     parameters = given((ctypes.c_ubyte * 128)(), cuda.alloc(TILE), 256, (0, 0))
-    code = launch(cuda, function, (1, 1, 1), (32, 1, 1), None, *parameters)
+    code = run(cuda, function, (1, 1, 1), (32, 1, 1), None, *parameters)
     assert code == 715  # CUDA_ERROR_ILLEGAL_INSTRUCTION

@@ -447,6 +447,9 @@ def test_a_destroyed_texture_faults(cuda):
     assert images.run(cuda, body, texture, at)[0] == 0
     cuda.cuTexObjectDestroy(texture)
     assert cuda.code("cuTexObjectDestroy", texture) == d.INVALID_VALUE
+    # Through the stub a texture ends after the work before it, and work after it does not wait for
+    # that: CUDA promises nothing to those who use what they have destroyed.
+    cuda.cuCtxSynchronize()
     assert images.run(cuda, body, texture, at)[0] == d.ILLEGAL_ADDRESS
 
 
