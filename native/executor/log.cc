@@ -4,31 +4,20 @@
 
 #include <cstdarg>
 #include <cstdio>
-#include <cstdlib>
-#include <string_view>
 
 namespace vgpu::executor {
 namespace {
 
 int log_descriptor = STDERR_FILENO;
 
-LogLevel threshold() {
-  static const LogLevel level = [] {
-    const char* text = std::getenv("VGPU_LOG");
-    const std::string_view name = text == nullptr ? "" : text;
-    if (name == "debug") return LogLevel::kDebug;
-    if (name == "info") return LogLevel::kInfo;
-    if (name == "error") return LogLevel::kError;
-    return LogLevel::kWarning;
-  }();
-  return level;
-}
-
 }  // namespace
 
 void set_log_descriptor(int descriptor) { log_descriptor = descriptor; }
 
-bool log_enabled(LogLevel level) { return level >= threshold(); }
+bool log_enabled(LogLevel level) {
+  static const LogLevel wanted = wanted_log_level();
+  return level >= wanted;
+}
 
 void log(LogLevel level, const char* format, ...) {
   if (!log_enabled(level)) return;

@@ -2,9 +2,9 @@
 // on.
 #pragma once
 
-namespace vgpu::executor {
+#include "support/log_level.h"
 
-enum class LogLevel : int { kDebug = 0, kInfo, kWarning, kError };
+namespace vgpu::executor {
 
 // Where the lines go instead of standard error.
 void set_log_descriptor(int descriptor);

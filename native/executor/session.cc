@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "contract/sticky_errors.h"
 #include "executor/log.h"
 #include "generated/opcode.h"
 
@@ -244,31 +245,8 @@ void Session::send_output() {
   }
 }
 
-namespace {
-
-// Errors that the context keeps returning: a program learns of them at its next call in any case.
-bool sticky(CUresult result) {
-  switch (result) {
-    case CUDA_ERROR_ECC_UNCORRECTABLE:
-    case CUDA_ERROR_ILLEGAL_ADDRESS:
-    case CUDA_ERROR_LAUNCH_TIMEOUT:
-    case CUDA_ERROR_ASSERT:
-    case CUDA_ERROR_HARDWARE_STACK_ERROR:
-    case CUDA_ERROR_ILLEGAL_INSTRUCTION:
-    case CUDA_ERROR_MISALIGNED_ADDRESS:
-    case CUDA_ERROR_INVALID_ADDRESS_SPACE:
-    case CUDA_ERROR_INVALID_PC:
-    case CUDA_ERROR_LAUNCH_FAILED:
-      return true;
-    default:
-      return false;
-  }
-}
-
-}  // namespace
-
 void Session::late_error(uint16_t opcode, CUresult result) {
-  if (!sticky(result)) {
+  if (!contract::is_sticky(result)) {
     ++statistics_.late_errors;
     log(LogLevel::kWarning, "%s failed after the program went on: %s",
         call_name(static_cast<Opcode>(opcode)), driver_.describe(result).c_str());

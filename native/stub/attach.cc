@@ -129,7 +129,7 @@ std::unique_ptr<Process> attach(Settings settings, CUresult& result) {
                  ++process->context_number);
   }
   process->every_call_waits = settings.launch_blocking || process->worker.gpu_opt_disabled;
-  log(Level::kInfo, "attached to %s (%s), %zu device(s), driver %d", settings.worker.c_str(),
+  log(LogLevel::kInfo, "attached to %s (%s), %zu device(s), driver %d", settings.worker.c_str(),
       process->worker.name.c_str(), process->devices.size(), process->worker.driver_version);
   process->settings = std::move(settings);
   result = process->devices.empty() ? CUDA_ERROR_NO_DEVICE : CUDA_SUCCESS;

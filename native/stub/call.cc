@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "contract/sticky_errors.h"
 #include "stub/capture.h"
 #include "stub/log.h"
 #include "stub/output.h"
@@ -28,27 +29,6 @@ void raise(std::atomic<uint64_t>& value, uint64_t number) {
 
 }  // namespace
 
-bool is_sticky(CUresult result) {
-  switch (result) {
-    case CUDA_ERROR_ECC_UNCORRECTABLE:
-    case CUDA_ERROR_ILLEGAL_ADDRESS:
-    case CUDA_ERROR_LAUNCH_TIMEOUT:
-    case CUDA_ERROR_ASSERT:
-    case CUDA_ERROR_HARDWARE_STACK_ERROR:
-    case CUDA_ERROR_ILLEGAL_INSTRUCTION:
-    case CUDA_ERROR_MISALIGNED_ADDRESS:
-    case CUDA_ERROR_INVALID_ADDRESS_SPACE:
-    case CUDA_ERROR_INVALID_PC:
-    case CUDA_ERROR_LAUNCH_FAILED:
-    case CUDA_ERROR_TENSOR_MEMORY_LEAK:
-    case CUDA_ERROR_EXTERNAL_DEVICE:
-    case CUDA_ERROR_CONTAINED:
-      return true;
-    default:
-      return false;
-  }
-}
-
 CUresult context_state(const Context& context) {
   return static_cast<CUresult>(context.sticky.load(std::memory_order_relaxed));
 }
@@ -68,7 +48,7 @@ CUresult unsupported(const char* name) noexcept {
   const std::lock_guard lock(mutex);
   if (seen == nullptr) seen = new std::set<std::string>;
   if (seen->insert(name).second) {
-    log(Level::kWarning, "%s is not supported (CUDA_ERROR_NOT_SUPPORTED)", name);
+    log(LogLevel::kWarning, "%s is not supported (CUDA_ERROR_NOT_SUPPORTED)", name);
   }
   return CUDA_ERROR_NOT_SUPPORTED;
 }
@@ -247,7 +227,8 @@ CUresult Call::transmit() {
 // The session is lost; or, if it is not, the record was longer than one may be.
 CUresult Call::not_sent() {
   if (process_->link()->lost()) return process_->lost();
-  log(Level::kWarning, "%s: the arguments take more than %u bytes", info_->name, wire::kMaxRecord);
+  log(LogLevel::kWarning, "%s: the arguments take more than %u bytes", info_->name,
+      wire::kMaxRecord);
   return CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -279,17 +260,17 @@ CUresult Call::deliver(const transport::Reply& reply) {
   const auto late = static_cast<CUresult>(reply.header.late_error);
   if (late != CUDA_SUCCESS) {
     const char* name = call_name(static_cast<Opcode>(reply.header.late_call));
-    if (is_sticky(late)) {
-      log(Level::kInfo, "%s: error %d reported by the device", name, static_cast<int>(late));
+    if (contract::is_sticky(late)) {
+      log(LogLevel::kInfo, "%s: error %d reported by the device", name, static_cast<int>(late));
     } else {
       counters().late_errors.fetch_add(1, std::memory_order_relaxed);
-      log(Level::kError, "%s failed with error %d after it had returned success", name,
+      log(LogLevel::kError, "%s failed with error %d after it had returned success", name,
           static_cast<int>(late));
     }
     if (result == CUDA_SUCCESS) result = late;
   }
-  const CUresult latch = is_sticky(late) ? late : result;
-  if (is_sticky(latch) && context_ != nullptr) {
+  const CUresult latch = contract::is_sticky(late) ? late : result;
+  if (contract::is_sticky(latch) && context_ != nullptr) {
     int none = 0;
     context_->sticky.compare_exchange_strong(none, static_cast<int>(latch));
   }

@@ -168,8 +168,6 @@ class Call {
 void set_complete(Stream& stream, uint64_t through);
 void set_complete(Context& context, uint64_t through);
 
-// True for results that a CUDA context never recovers from.
-bool is_sticky(CUresult result);
 // For sync calls that the stub may answer itself: the context's sticky error, or success.
 CUresult context_state(const Context& context);
 // The current context of a call that stays local: INVALID_CONTEXT without one, its sticky error.

@@ -27,7 +27,7 @@ CUresult slim_part(std::span<const std::byte> fatbin, int capability, image::Pre
   std::string error;
   auto slimmed = image::slim(fatbin, capability, preference, error);
   if (!slimmed) {
-    log(Level::kWarning, "no image for compute capability %d.%d: %s", capability / 10,
+    log(LogLevel::kWarning, "no image for compute capability %d.%d: %s", capability / 10,
         capability % 10, error.c_str());
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
   }
@@ -48,7 +48,7 @@ CUresult prepare(const void* pointer, const Device& device, Outgoing& out) {
       return CUDA_SUCCESS;
     case image::Kind::kElf: {
       if (preference == image::Preference::kPtxOnly) {
-        log(Level::kWarning,
+        log(LogLevel::kWarning,
             "an ELF image (cubin) was loaded, but the device executes PTX only: set "
             "CUPY_COMPILE_WITH_PTX=1 or emit PTX");
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
@@ -179,7 +179,7 @@ void JitOptions::take_logs(Call& call, CUresult result, const char* what) const 
   info_.store(info);
   error_.store(error);
   if (result != CUDA_SUCCESS && !error.empty()) {
-    log(Level::kWarning, "%s failed with error %d: %.*s", what, static_cast<int>(result),
+    log(LogLevel::kWarning, "%s failed with error %d: %.*s", what, static_cast<int>(result),
         static_cast<int>(error.size()), error.data());
   }
 }

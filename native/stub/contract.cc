@@ -58,8 +58,8 @@ CUresult visit_functions(CUmodule module, void (*visit)(void*, CUfunction), void
 }
 
 void log_missing_slot(const char* table, int slot) {
-  log(Level::kWarning, "export table %s: slot %d is not served (CUDA_ERROR_NOT_SUPPORTED)", table,
-      slot);
+  log(LogLevel::kWarning, "export table %s: slot %d is not served (CUDA_ERROR_NOT_SUPPORTED)",
+      table, slot);
 }
 
 }  // namespace

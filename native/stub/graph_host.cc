@@ -140,7 +140,7 @@ void perform(HostAction action, uint64_t id) {
       return;
   }
   if (result != CUDA_SUCCESS) {
-    log(Level::kError, "host memory of a graph: error %d", static_cast<int>(result));
+    log(LogLevel::kError, "host memory of a graph: error %d", static_cast<int>(result));
   }
 }
 

@@ -5,13 +5,11 @@
 #include <atomic>
 #include <cstdarg>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
 namespace vgpu::stub {
 namespace {
 
-constinit std::atomic<Level> threshold{Level::kWarning};
+constinit std::atomic<LogLevel> threshold{LogLevel::kWarning};
 
 // One write(2) per line, so that lines of several threads and processes do not mix.
 void print(const char* format, va_list arguments) {
@@ -26,18 +24,11 @@ void print(const char* format, va_list arguments) {
 
 }  // namespace
 
-void read_log_level() {
-  const char* text = std::getenv("VGPU_LOG");
-  if (text == nullptr) return;
-  static constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
-  for (uint8_t level = 0; level < 4; ++level) {
-    if (std::strcmp(text, kNames[level]) == 0) threshold.store(static_cast<Level>(level));
-  }
-}
+void read_log_level() { threshold.store(wanted_log_level()); }
 
-bool logs(Level level) { return level >= threshold.load(std::memory_order_relaxed); }
+bool logs(LogLevel level) { return level >= threshold.load(std::memory_order_relaxed); }
 
-void log(Level level, const char* format, ...) {
+void log(LogLevel level, const char* format, ...) {
   if (!logs(level)) return;
   va_list arguments;
   va_start(arguments, format);

@@ -45,7 +45,7 @@ Embedded embedded_functions() {
 transport::ClientLinkOptions link_options() {
   transport::ClientLinkOptions options;
   options.on_lost = [](const std::string& reason) {
-    log(Level::kInfo, "connection lost: %s", reason.c_str());
+    log(LogLevel::kInfo, "connection lost: %s", reason.c_str());
   };
   options.on_output = keep_output;
   return options;
@@ -133,7 +133,7 @@ CUresult Process::bind() {
     message("no executor: %s", error.c_str());
     return result;
   }
-  log(Level::kInfo, "connected: %s", path_.c_str());
+  log(LogLevel::kInfo, "connected: %s", path_.c_str());
   link_.store(link_owner_.get(), std::memory_order_release);
   return CUDA_SUCCESS;
 }

@@ -10,41 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from harness import native, workers
+from harness import programs
 
 pytestmark = pytest.mark.programs
 
-SAMPLES = Path(__file__).parent / "samples"
 TORCH_PYTHON = os.environ.get("VGPU_TORCH_PYTHON", sys.executable)
-PASS_THROUGH = native.REPOSITORY / "client" / "vgpu" / "client" / "ptx-passthrough"
 DEADLINE = 280  # seconds
 
 
 def run(route: str, python: str, sample: str, capability: str, cache: Path) -> str:
     environment = {"TRITON_CACHE_DIR": str(cache), "NUMBA_CACHE_DIR": str(cache)}
-    command = [python, str(SAMPLES / sample)]
-    if route == "direct":
-        environment |= {
-            "LD_LIBRARY_PATH": str(native.softgpu().parent),
-            "VGPU_SOFT_CC": capability,
-            "TRITON_PTXAS_PATH": str(PASS_THROUGH),
-            "TRITON_PTXAS_BLACKWELL_PATH": str(PASS_THROUGH),
-        }
-    else:
-        flags = ["--driver", "soft", "--soft-cc", capability, "--transport", route]
-        command = [sys.executable, "-m", "vgpu.client", "run", *flags, "--", *command]
-    done = subprocess.run(
-        command,
-        env=workers.python_environment(environment),
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
+    command = [python, str(programs.SAMPLES / sample)]
+    return programs.run(route, command, environment, timeout=DEADLINE, capability=capability)
 
 
-@pytest.mark.parametrize("route", ["direct", "tcp"])
+@pytest.mark.parametrize("route", programs.ROUTES)
 @pytest.mark.parametrize(
     ("sample", "package", "capability"),
     [
@@ -59,7 +39,7 @@ def test_sample(route: str, sample: str, package: str, capability: str, tmp_path
     assert run(route, sys.executable, sample, capability, tmp_path).endswith("fine\n")
 
 
-@pytest.mark.parametrize("route", ["direct", "tcp"])
+@pytest.mark.parametrize("route", programs.ROUTES)
 def test_triton(route: str, tmp_path: Path) -> None:
     found = subprocess.run([TORCH_PYTHON, "-c", "import triton"], capture_output=True)
     if found.returncode != 0:

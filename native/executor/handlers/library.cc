@@ -32,43 +32,14 @@ CUresult cuLibraryUnload(Session& session, const Command&, wire::Reader& in, wir
 }
 
 CUresult cuLibraryGetKernel(Session& session, const Command&, wire::Reader& in, wire::Writer& out) {
-  const auto library_id = in.get<uint64_t>();
-  const auto id = in.get<uint64_t>();
-  const std::string name(in.text());
-  const auto library = session.resolve<CUlibrary>(library_id);
-  if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
-  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
-  CUkernel kernel = nullptr;
-  const CUresult result = session.driver().cuLibraryGetKernel(&kernel, library, name.c_str());
-  if (result != CUDA_SUCCESS) return result;
-  if (!session.bind(id, kernel)) return CUDA_ERROR_INVALID_VALUE;
-  session.own(library_id, id);
-  put_function_info(session, kernel, name, out);
-  return CUDA_SUCCESS;
+  return find_function<CUkernel, CUlibrary>(session, in, out, session.driver().cuLibraryGetKernel);
 }
 
 CUresult cuLibraryEnumerateKernels(Session& session, const Command&, wire::Reader& in,
                                    wire::Writer& out) {
-  const auto library_id = in.get<uint64_t>();
-  const auto first = in.get<uint64_t>();
-  const auto room = in.get<uint32_t>();
-  const auto library = session.resolve<CUlibrary>(library_id);
-  if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
-  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   const DriverTable& driver = session.driver();
-  if (driver.cuLibraryGetKernelCount == nullptr || driver.cuLibraryEnumerateKernels == nullptr) {
-    return CUDA_ERROR_NOT_SUPPORTED;
-  }
-  unsigned total = 0;
-  CUresult result = driver.cuLibraryGetKernelCount(&total, library);
-  if (result != CUDA_SUCCESS) return result;
-  std::vector<CUkernel> kernels(std::min(room, total));
-  if (!kernels.empty()) {  // a question for the number only: drivers refuse the null pointer
-    result = driver.cuLibraryEnumerateKernels(kernels.data(), static_cast<unsigned>(kernels.size()),
-                                              library);
-    if (result != CUDA_SUCCESS) return result;
-  }
-  return put_functions(session, library_id, first, total, kernels, out);
+  return list_functions<CUkernel, CUlibrary>(session, in, out, driver.cuLibraryGetKernelCount,
+                                             driver.cuLibraryEnumerateKernels);
 }
 
 CUresult cuLibraryGetModule(Session& session, const Command&, wire::Reader& in, wire::Writer&) {
@@ -86,17 +57,7 @@ CUresult cuLibraryGetModule(Session& session, const Command&, wire::Reader& in, 
 }
 
 CUresult cuLibraryGetGlobal(Session& session, const Command&, wire::Reader& in, wire::Writer& out) {
-  const auto library = session.resolve<CUlibrary>(in.get<uint64_t>());
-  const std::string name(in.text());
-  if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
-  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
-  CUdeviceptr address = 0;
-  size_t size = 0;
-  const CUresult result =
-      session.driver().cuLibraryGetGlobal(&address, &size, library, name.c_str());
-  out.put(static_cast<uint64_t>(address));
-  out.put(static_cast<uint64_t>(size));
-  return result;
+  return find_global<CUlibrary>(session, in, out, session.driver().cuLibraryGetGlobal);
 }
 
 CUresult cuKernelSetAttribute(Session& session, const Command&, wire::Reader& in, wire::Writer&) {

@@ -31,58 +31,20 @@ CUresult cuModuleUnload(Session& session, const Command&, wire::Reader& in, wire
 
 CUresult cuModuleGetFunction(Session& session, const Command&, wire::Reader& in,
                              wire::Writer& out) {
-  const auto module_id = in.get<uint64_t>();
-  const auto id = in.get<uint64_t>();
-  const std::string name(in.text());
-  const auto module = session.resolve<CUmodule>(module_id);
-  if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
-  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
-  CUfunction function = nullptr;
-  const CUresult result = session.driver().cuModuleGetFunction(&function, module, name.c_str());
-  if (result != CUDA_SUCCESS) return result;
-  if (!session.bind(id, function)) return CUDA_ERROR_INVALID_VALUE;
-  session.own(module_id, id);
-  put_function_info(session, function, name, out);
-  return CUDA_SUCCESS;
+  return find_function<CUfunction, CUmodule>(session, in, out,
+                                             session.driver().cuModuleGetFunction);
 }
 
 CUresult cuModuleEnumerateFunctions(Session& session, const Command&, wire::Reader& in,
                                     wire::Writer& out) {
-  const auto module_id = in.get<uint64_t>();
-  const auto first = in.get<uint64_t>();
-  const auto room = in.get<uint32_t>();
-  const auto module = session.resolve<CUmodule>(module_id);
-  if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
-  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   const DriverTable& driver = session.driver();
-  if (driver.cuModuleGetFunctionCount == nullptr || driver.cuModuleEnumerateFunctions == nullptr) {
-    return CUDA_ERROR_NOT_SUPPORTED;
-  }
-  unsigned total = 0;
-  CUresult result = driver.cuModuleGetFunctionCount(&total, module);
-  if (result != CUDA_SUCCESS) return result;
-  std::vector<CUfunction> functions(std::min(room, total));
-  if (!functions.empty()) {  // a question for the number only: drivers refuse the null pointer
-    result = driver.cuModuleEnumerateFunctions(functions.data(),
-                                               static_cast<unsigned>(functions.size()), module);
-    if (result != CUDA_SUCCESS) return result;
-  }
-  return put_functions(session, module_id, first, total, functions, out);
+  return list_functions<CUfunction, CUmodule>(session, in, out, driver.cuModuleGetFunctionCount,
+                                              driver.cuModuleEnumerateFunctions);
 }
 
 CUresult cuModuleGetGlobal_v2(Session& session, const Command&, wire::Reader& in,
                               wire::Writer& out) {
-  const auto module = session.resolve<CUmodule>(in.get<uint64_t>());
-  const std::string name(in.text());
-  if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
-  if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
-  CUdeviceptr address = 0;
-  size_t size = 0;
-  const CUresult result =
-      session.driver().cuModuleGetGlobal_v2(&address, &size, module, name.c_str());
-  out.put(static_cast<uint64_t>(address));
-  out.put(static_cast<uint64_t>(size));
-  return result;
+  return find_global<CUmodule>(session, in, out, session.driver().cuModuleGetGlobal_v2);
 }
 
 CUresult cuLinkCreate_v2(Session& session, const Command&, wire::Reader& in, wire::Writer&) {

@@ -127,51 +127,37 @@ CUresult set_function_attribute(Function& function, const Context&, CUfunction_a
 }
 
 namespace api {
-namespace {
-
-struct Found {
-  std::shared_ptr<Function> function;
-  std::shared_ptr<Context> context;
-};
-CUresult lookup(CUfunction handle, Found& found) {
-  const Current current;
-  if (!current) return current.error();
-  found.context = current.shared();
-  return find_function(found.context, handle, found.function);
-}
-
-}  // namespace
 
 CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfunction handle) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   return function_attribute(*found.function, *found.context, attribute, value);
 }
 CUresult cuFuncSetAttribute(CUfunction handle, CUfunction_attribute attribute, int value) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   return set_function_attribute(*found.function, *found.context, attribute, value);
 }
 CUresult cuFuncSetCacheConfig(CUfunction handle, CUfunc_cache config) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   found.function->settings.cache = config;
   return CUDA_SUCCESS;
 }
 CUresult cuFuncSetSharedMemConfig(CUfunction handle, CUsharedconfig) {
-  Found found;
-  return lookup(handle, found);
+  FoundFunction found;
+  return find_function(handle, found);
 }
 CUresult cuFuncGetName(const char** name, CUfunction handle) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   if (name == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *name = found.function->kernel().name.c_str();
   return CUDA_SUCCESS;
 }
 CUresult cuFuncGetModule(CUmodule* out, CUfunction handle) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   const auto module = found.function->module.lock();
   if (!module) return CUDA_ERROR_INVALID_HANDLE;
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -179,8 +165,8 @@ CUresult cuFuncGetModule(CUmodule* out, CUfunction handle) {
   return CUDA_SUCCESS;
 }
 CUresult cuFuncGetParamInfo(CUfunction handle, size_t index, size_t* offset, size_t* size) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   const auto& parameters = found.function->kernel().parameters;
   if (offset == nullptr || index >= parameters.size()) return CUDA_ERROR_INVALID_VALUE;
   *offset = parameters[index].offset;
@@ -188,15 +174,15 @@ CUresult cuFuncGetParamInfo(CUfunction handle, size_t index, size_t* offset, siz
   return CUDA_SUCCESS;
 }
 CUresult cuFuncIsLoaded(CUfunctionLoadingState* state, CUfunction handle) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   if (state == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *state = CU_FUNCTION_LOADING_STATE_LOADED;
   return CUDA_SUCCESS;
 }
 CUresult cuFuncLoad(CUfunction handle) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   return prepare_kernel(*found.function);
 }
 

@@ -12,18 +12,6 @@
 namespace vgpu::softgpu {
 namespace {
 
-LogLevel threshold() {
-  static const LogLevel level = [] {
-    const char* text = std::getenv("VGPU_LOG");
-    const std::string_view name = text == nullptr ? "" : text;
-    if (name == "debug") return LogLevel::kDebug;
-    if (name == "info") return LogLevel::kInfo;
-    if (name == "error") return LogLevel::kError;
-    return LogLevel::kWarning;
-  }();
-  return level;
-}
-
 int log_descriptor() {
   static const int descriptor = [] {
     const char* text = std::getenv("VGPU_LOG_FD");
@@ -46,7 +34,10 @@ void write_line(const char* format, va_list arguments, bool for_the_program) {
 
 }  // namespace
 
-bool log_enabled(LogLevel level) { return level >= threshold(); }
+bool log_enabled(LogLevel level) {
+  static const LogLevel wanted = wanted_log_level();
+  return level >= wanted;
+}
 
 void log(LogLevel level, const char* format, ...) {
   if (!log_enabled(level)) return;

@@ -6,9 +6,9 @@
 
 #include <string_view>
 
-namespace vgpu::softgpu {
+#include "support/log_level.h"
 
-enum class LogLevel { kDebug, kInfo, kWarning, kError };
+namespace vgpu::softgpu {
 
 bool log_enabled(LogLevel level);
 // Lines of a table at the end of the process: to the log, whatever the level.

@@ -121,6 +121,13 @@ CUresult find_function(const std::shared_ptr<Context>& context, CUfunction handl
   return CUDA_SUCCESS;
 }
 
+CUresult find_function(CUfunction handle, FoundFunction& found) {
+  const Current current;
+  if (!current) return current.error();
+  found.context = current.shared();
+  return find_function(found.context, handle, found.function);
+}
+
 namespace api {
 namespace {
 

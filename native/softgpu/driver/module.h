@@ -93,6 +93,12 @@ struct Library {
 // A CUfunction, or a CUkernel in the given context.
 CUresult find_function(const std::shared_ptr<Context>& context, CUfunction handle,
                        std::shared_ptr<Function>& function);
+// The same in the current context.
+struct FoundFunction {
+  std::shared_ptr<Function> function;
+  std::shared_ptr<Context> context;
+};
+CUresult find_function(CUfunction handle, FoundFunction& found);
 // The cluster that launches must have; zeros when any will do.
 ptx::Dim3 required_cluster(const Function& function);
 CUresult function_attribute(const Function& function, const Context& context,

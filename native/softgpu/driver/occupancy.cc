@@ -31,18 +31,7 @@ unsigned blocks_per_sm(const Function& function, unsigned threads, size_t dynami
 namespace api {
 namespace {
 
-struct Found {
-  std::shared_ptr<Function> function;
-  std::shared_ptr<Context> context;
-};
-CUresult lookup(CUfunction handle, Found& found) {
-  const Current current;
-  if (!current) return current.error();
-  found.context = current.shared();
-  return find_function(found.context, handle, found.function);
-}
-
-int function_threads(const Found& found) {
+int function_threads(const FoundFunction& found) {
   int limit = 0;
   function_attribute(*found.function, *found.context, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
                      &limit);
@@ -50,8 +39,8 @@ int function_threads(const Found& found) {
 }
 
 CUresult active_blocks(int* blocks, CUfunction handle, int threads, size_t dynamic) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   if (blocks == nullptr || threads <= 0) return CUDA_ERROR_INVALID_VALUE;
   const bool fits = threads <= function_threads(found) &&
                     found.function->kernel().static_shared_bytes + dynamic <= kSharedLimit;
@@ -63,8 +52,8 @@ CUresult active_blocks(int* blocks, CUfunction handle, int threads, size_t dynam
 
 CUresult potential_block(int* grid, int* block, CUfunction handle, CUoccupancyB2DSize shared_of,
                          size_t dynamic, int limit) {
-  Found found;
-  if (const CUresult result = lookup(handle, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(handle, found)) return result;
   if (grid == nullptr || block == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const int most = function_threads(found);
   limit = limit <= 0 ? most : std::min(limit, most);
@@ -86,7 +75,8 @@ struct ClusterQuery {
   unsigned size = 1;
   unsigned threads = 0;
 };
-CUresult cluster_query(const Found& found, const CUlaunchConfig* config, ClusterQuery& query) {
+CUresult cluster_query(const FoundFunction& found, const CUlaunchConfig* config,
+                       ClusterQuery& query) {
   if (config == nullptr) return CUDA_ERROR_INVALID_VALUE;
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     if (config->attrs[i].id != CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) continue;
@@ -123,8 +113,8 @@ CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int* grid, int* block, CUfunc
 
 CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, CUfunction f, int blocks,
                                                  int threads) {
-  Found found;
-  if (const CUresult result = lookup(f, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(f, found)) return result;
   if (bytes == nullptr || blocks <= 0 || threads <= 0) return CUDA_ERROR_INVALID_VALUE;
   if (static_cast<unsigned>(blocks) >
       blocks_per_sm(*found.function, static_cast<unsigned>(threads), 0)) {
@@ -138,8 +128,8 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t* bytes, CUfunction f, in
 }
 
 CUresult cuOccupancyMaxPotentialClusterSize(int* size, CUfunction f, const CUlaunchConfig* config) {
-  Found found;
-  if (const CUresult result = lookup(f, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(f, found)) return result;
   if (size == nullptr || config == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *size = found.function->settings.non_portable_cluster != 0 ? 2 * kMaxCluster : kMaxCluster;
   return CUDA_SUCCESS;
@@ -148,8 +138,8 @@ CUresult cuOccupancyMaxPotentialClusterSize(int* size, CUfunction f, const CUlau
 // A cluster lives in one group of multiprocessors; the device is one such group. cuBLASLt rebuilds
 // the groups from these answers, so they must be what that layout gives.
 CUresult cuOccupancyMaxActiveClusters(int* clusters, CUfunction f, const CUlaunchConfig* config) {
-  Found found;
-  if (const CUresult result = lookup(f, found)) return result;
+  FoundFunction found;
+  if (const CUresult result = find_function(f, found)) return result;
   if (clusters == nullptr) return CUDA_ERROR_INVALID_VALUE;
   ClusterQuery query;
   if (const CUresult result = cluster_query(found, config, query)) return result;

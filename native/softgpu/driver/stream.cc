@@ -230,12 +230,18 @@ bool capturing(const Stream& stream) {
   return stream.capture != nullptr;
 }
 
-CUresult context_of(CUstream handle, CUcontext* out) {
+// Answers a question about a stream.
+template <class Value, class Of>
+CUresult tell(CUstream handle, Value* out, Of of) {
   std::shared_ptr<Stream> stream;
   if (const CUresult result = lookup(handle, stream)) return result;
   if (out == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *out = stream->context->handle();
+  *out = of(*stream);
   return CUDA_SUCCESS;
+}
+
+CUresult context_of(CUstream handle, CUcontext* out) {
+  return tell(handle, out, [](const Stream& stream) { return stream.context->handle(); });
 }
 
 struct Callback {
@@ -305,32 +311,16 @@ CUresult cuStreamQuery(CUstream handle) {
 }
 
 CUresult cuStreamGetFlags(CUstream handle, unsigned* flags) {
-  std::shared_ptr<Stream> stream;
-  if (const CUresult result = lookup(handle, stream)) return result;
-  if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *flags = stream->flags;
-  return CUDA_SUCCESS;
+  return tell(handle, flags, [](const Stream& stream) { return stream.flags; });
 }
 CUresult cuStreamGetPriority(CUstream handle, int* priority) {
-  std::shared_ptr<Stream> stream;
-  if (const CUresult result = lookup(handle, stream)) return result;
-  if (priority == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *priority = stream->priority;
-  return CUDA_SUCCESS;
+  return tell(handle, priority, [](const Stream& stream) { return stream.priority; });
 }
 CUresult cuStreamGetId(CUstream handle, unsigned long long* id) {
-  std::shared_ptr<Stream> stream;
-  if (const CUresult result = lookup(handle, stream)) return result;
-  if (id == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *id = stream->number;
-  return CUDA_SUCCESS;
+  return tell(handle, id, [](const Stream& stream) { return stream.number; });
 }
 CUresult cuStreamGetDevice(CUstream handle, CUdevice* device) {
-  std::shared_ptr<Stream> stream;
-  if (const CUresult result = lookup(handle, stream)) return result;
-  if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *device = stream->context->device.ordinal;
-  return CUDA_SUCCESS;
+  return tell(handle, device, [](const Stream& stream) { return stream.context->device.ordinal; });
 }
 CUresult cuStreamGetCtx(CUstream handle, CUcontext* out) { return context_of(handle, out); }
 CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext* out, CUgreenCtx* green) {

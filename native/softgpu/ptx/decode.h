@@ -50,6 +50,7 @@ class Decoder {
   bool decode_stack();
   bool decode_video();
 
+  bool decode_comparison(Instr& in);
   bool decode_setp();
   bool decode_set();
   bool decode_convert_pack();

@@ -235,10 +235,10 @@ bool Decoder::decode_cvta() {
   return push(in);
 }
 
-bool Decoder::decode_setp() {
+// What setp and set have in common: all but where the result goes.
+bool Decoder::decode_comparison(Instr& in) {
   const auto compare = parts_.size() > 1 ? compare_of(parts_[1]) : std::nullopt;
   if (!compare) return fail("unknown comparison");
-  Instr in;
   in.a = source(operand(1), type_);
   in.b = source(operand(2), type_);
   in.mods = arithmetic_mods();
@@ -246,6 +246,14 @@ bool Decoder::decode_setp() {
   if (has("or")) in.imm = 2;
   if (has("xor")) in.imm = 3;
   if (in.imm != 0) in.c = predicate(operand(3));
+  in.run = isa().compare(*compare, type_, in.mods);
+  in.mods |= static_cast<uint32_t>(*compare) << kCompareShift;
+  return true;
+}
+
+bool Decoder::decode_setp() {
+  Instr in;
+  if (!decode_comparison(in)) return false;
   const bool two_values = type_ == Type::kF16x2 || type_ == Type::kBF16x2;
   if (operand(0).is(Operand::Kind::kPair)) {
     in.d = predicate_result(operand(0).parts[0]);
@@ -254,29 +262,18 @@ bool Decoder::decode_setp() {
     if (two_values) return fail("expected two predicates");
     in.d = predicate_result(operand(0));
   }
-  in.run = isa().compare(*compare, type_, in.mods);
-  in.mods |= static_cast<uint32_t>(*compare) << kCompareShift;
   return push(in);
 }
 
 // set is setp into a scratch predicate, then a value: ~0 for integers, 1.0 for f32.
 bool Decoder::decode_set() {
-  const auto compare = parts_.size() > 1 ? compare_of(parts_[1]) : std::nullopt;
-  if (!compare || types_.size() < 2) return fail("unknown comparison");
+  if (types_.size() < 2) return fail("expected two types");
   const Type to = types_[0];
   const bool pair = type_ == Type::kF16x2 || type_ == Type::kBF16x2;
   Instr in;
-  in.a = source(operand(1), type_);
-  in.b = source(operand(2), type_);
-  in.mods = arithmetic_mods();
-  if (has("and")) in.imm = 1;
-  if (has("or")) in.imm = 2;
-  if (has("xor")) in.imm = 3;
-  if (in.imm != 0) in.c = predicate(operand(3));
+  if (!decode_comparison(in)) return false;
   in.d = scratch(4);
   if (pair) in.e = scratch(4) + 4;
-  in.run = isa().compare(*compare, type_, in.mods);
-  in.mods |= static_cast<uint32_t>(*compare) << kCompareShift;
   const uint32_t truth = in.d, upper = in.e - 4;
   if (!push(in)) return false;
   if (pair) return decode_set_pair(to, truth, upper);

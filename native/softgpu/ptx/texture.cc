@@ -144,11 +144,10 @@ bool bounded(int64_t& at, int64_t last, Boundary boundary) {
   return true;
 }
 
-enum class Found : uint8_t { kInside, kOutside, kFault };
-
-// The host address of what a surface instruction accesses.
-Found surface_place(Warp& w, const Instr* in, const TextureInfo& info, const TexelImage& image,
-                    int lane, uint64_t& place) {
+// The host address of what a surface instruction accesses, 0 when it is outside and that is
+// allowed. False after a fault.
+bool surface_place(Warp& w, const Instr* in, const TextureInfo& info, const TexelImage& image,
+                   int lane, uint64_t& place) {
   const TexelLevel& level = image.levels[0];
   const uint32_t bytes = info.bytes * info.count;
   int64_t at[3] = {0, 0, 0};
@@ -163,21 +162,36 @@ Found surface_place(Warp& w, const Instr* in, const TextureInfo& info, const Tex
       bounded(at[2], int64_t{level.depth} - 1, info.boundary) &&
       bounded(layer, slices - 1, info.boundary);
   if (!inside) {
-    if (info.boundary == Boundary::kZero) return Found::kOutside;
+    place = 0;
+    if (info.boundary == Boundary::kZero) return true;
     w.fault(in, FaultKind::kTrap, lane,
             "surface access outside of the surface, at byte " + std::to_string(at[0]) + ", row " +
                 std::to_string(at[1]) + ", slice " + std::to_string(at[2] + layer));
-    return Found::kFault;
+    return false;
   }
   if (at[0] % bytes != 0) {
     w.fault(in, FaultKind::kMisalignedAddress, lane,
             "misaligned surface access of " + std::to_string(bytes) + " bytes at byte " +
                 std::to_string(at[0]));
-    return Found::kFault;
+    return false;
   }
   place = level.address + static_cast<uint64_t>(at[2] + layer) * level.slice +
           static_cast<uint64_t>(at[1]) * level.pitch + static_cast<uint64_t>(at[0]);
-  return Found::kInside;
+  return true;
+}
+
+// Calls access(info, lane, place) for every lane that runs.
+template <class Access>
+const Instr* each_place(Warp& w, const Instr* in, Access access) {
+  const auto& info = *static_cast<const TextureInfo*>(in->data);
+  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    const TexelImage* image = image_for(w, in, lane, info, true);
+    uint64_t place = 0;
+    if (image == nullptr || !surface_place(w, in, info, *image, lane, place)) return nullptr;
+    access(info, lane, place);
+  }
+  return in + 1;
 }
 
 // A value of info.bytes in its row; a byte's row has 16 bits.
@@ -253,54 +267,31 @@ const Instr* texture_query(Warp& w, const Instr* in) {
 }
 
 const Instr* surface_load(Warp& w, const Instr* in) {
-  const auto& info = *static_cast<const TextureInfo*>(in->data);
-  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
-    const int lane = __builtin_ctz(lanes);
-    const TexelImage* image = image_for(w, in, lane, info, true);
-    if (image == nullptr) return nullptr;
-    uint64_t place = 0;
+  return each_place(w, in, [&](const TextureInfo& info, int lane, uint64_t place) {
     std::byte value[16] = {};
-    const Found found = surface_place(w, in, info, *image, lane, place);
-    if (found == Found::kFault) return nullptr;
-    if (found == Found::kInside) {
+    if (place != 0) {
       std::memcpy(value, reinterpret_cast<const void*>(place), info.bytes * info.count);
     }
     for (uint32_t k = 0; k < info.count; ++k) {
       put(w, info.values[k], lane, value + k * info.bytes, info.bytes);
     }
-  }
-  return in + 1;
+  });
 }
 
 const Instr* surface_store(Warp& w, const Instr* in) {
-  const auto& info = *static_cast<const TextureInfo*>(in->data);
-  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
-    const int lane = __builtin_ctz(lanes);
-    const TexelImage* image = image_for(w, in, lane, info, true);
-    if (image == nullptr) return nullptr;
-    uint64_t place = 0;
-    const Found found = surface_place(w, in, info, *image, lane, place);
-    if (found == Found::kFault) return nullptr;
-    if (found == Found::kOutside) continue;
+  return each_place(w, in, [&](const TextureInfo& info, int lane, uint64_t place) {
+    if (place == 0) return;
     const uint32_t width = std::max(info.bytes, 2u);
     for (uint32_t k = 0; k < info.count; ++k) {
       std::memcpy(reinterpret_cast<std::byte*>(place) + k * info.bytes,
                   w.row<std::byte>(info.values[k]) + static_cast<size_t>(lane) * width, info.bytes);
     }
-  }
-  return in + 1;
+  });
 }
 
 const Instr* surface_reduce(Warp& w, const Instr* in) {
-  const auto& info = *static_cast<const TextureInfo*>(in->data);
-  for (uint32_t lanes = w.mask; lanes != 0; lanes &= lanes - 1) {
-    const int lane = __builtin_ctz(lanes);
-    const TexelImage* image = image_for(w, in, lane, info, true);
-    if (image == nullptr) return nullptr;
-    uint64_t place = 0;
-    const Found found = surface_place(w, in, info, *image, lane, place);
-    if (found == Found::kFault) return nullptr;
-    if (found == Found::kOutside) continue;
+  return each_place(w, in, [&](const TextureInfo& info, int lane, uint64_t place) {
+    if (place == 0) return;
     if (info.bytes == 8 && info.is_signed) {
       reduce_at(place, w.row<int64_t>(info.values[0])[lane], info.op);
     } else if (info.bytes == 8) {
@@ -310,8 +301,7 @@ const Instr* surface_reduce(Warp& w, const Instr* in) {
     } else {
       reduce_at(place, w.row<uint32_t>(info.values[0])[lane], info.op);
     }
-  }
-  return in + 1;
+  });
 }
 
 }  // namespace handlers
