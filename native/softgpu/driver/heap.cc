@@ -52,6 +52,9 @@ bool Heap::grow(uint64_t bytes) {
   void* region = mmap(nullptr, size, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (region == MAP_FAILED) return false;
+  // Kernels walk over several large arrays at once: in small pages most of their misses are those
+  // of the address translation. A host that refuses is merely slower.
+  madvise(region, size, MADV_HUGEPAGE);
   insert_free(reinterpret_cast<uint64_t>(region), size);
   return true;
 }

@@ -241,9 +241,9 @@ uint32_t per_lane(Special id, uint32_t lane) {
 }
 
 // d = value(lane) where lanes run.
-template <class T, class F>
-[[gnu::always_inline]] inline void put_row(const Warp& w, uint32_t operand, F&& value) {
-  T* d = w.row<T>(operand);
+template <class F>
+void put_row(const Warp& w, uint32_t operand, F&& value) {
+  uint32_t* d = w.row<uint32_t>(operand);
   if (w.full) {
     for (uint32_t i = 0; i < kLanes; ++i) d[i] = value(i);
   } else {
@@ -265,31 +265,28 @@ void put_thread_index(const Warp& w, const Instr* in, Special id) {
     y = 0;
     ++z;
   }
-  put_row<uint32_t>(w, in->d, [&](uint32_t lane) { return values[lane]; });
+  put_row(w, in->d, [&](uint32_t lane) { return values[lane]; });
 }
 
 const Instr* read_lanes(Warp& w, const Instr* in) {
   const auto id = static_cast<Special>(in->imm);
   if (id == Special::kTidX && w.run->launch->block.y == 1 && w.run->launch->block.z == 1) {
-    const uint32_t first = w.index * kLanes;
-    put_row<uint32_t>(w, in->d, [&](uint32_t lane) { return first + lane; });
+    isa().count_from(w, in->d, w.index * kLanes);
   } else if (id <= Special::kTidZ) {
     put_thread_index(w, in, id);
   } else {
-    put_row<uint32_t>(w, in->d, [&](uint32_t lane) { return per_lane(id, lane); });
+    put_row(w, in->d, [&](uint32_t lane) { return per_lane(id, lane); });
   }
   return in + 1;
 }
 
 const Instr* read_uniform(Warp& w, const Instr* in) {
-  const auto value = static_cast<uint32_t>(uniform(w, static_cast<Special>(in->imm)));
-  put_row<uint32_t>(w, in->d, [&](uint32_t) { return value; });
+  isa().spread(w, in->d, uniform(w, static_cast<Special>(in->imm)), 4);
   return in + 1;
 }
 
 const Instr* read_wide(Warp& w, const Instr* in) {
-  const uint64_t value = uniform(w, static_cast<Special>(in->imm));
-  put_row<uint64_t>(w, in->d, [&](uint32_t) { return value; });
+  isa().spread(w, in->d, uniform(w, static_cast<Special>(in->imm)), 8);
   return in + 1;
 }
 

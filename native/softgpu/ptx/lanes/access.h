@@ -60,17 +60,32 @@ VGPU_INLINE Limits limits_of(const Warp& w, const Instr* in, uint64_t first, uin
   return {range.begin, range.last, 0, 0, range.last >= bytes - 1 && (!write || range.writable)};
 }
 
+// Whether at[i] is first + i * step for all lanes.
+VGPU_INLINE bool arithmetic(const uint64_t* at, uint64_t first, uint64_t step) {
+#if defined(__AVX512F__)
+  // What the loop below means, without joining the lanes of vectors at its end.
+  const auto by = static_cast<int64_t>(step);
+  const __m512i steps = _mm512_set_epi64(7 * by, 6 * by, 5 * by, 4 * by, 3 * by, 2 * by, by, 0);
+  uint32_t wrong = 0;
+  for (int i = 0; i < kLanes; i += 8) {
+    const auto start = static_cast<int64_t>(first + static_cast<uint64_t>(i) * step);
+    const __m512i wanted = _mm512_add_epi64(steps, _mm512_set1_epi64(start));
+    wrong |= _mm512_cmpneq_epi64_mask(_mm512_load_si512(at + i), wanted);
+  }
+  return wrong == 0;
+#else
+  uint64_t off = 0;
+  VGPU_EACH_LANE off |= at[i] - first - static_cast<uint64_t>(i) * step;
+  return off == 0;
+#endif
+}
+
 // Whether all addresses are the same, or each lane's follows the one before.
 VGPU_INLINE Shape shape_of(const uint64_t* at, uint32_t bytes, bool everyone) {
   const uint64_t first = at[0], distance = at[kLanes - 1] - first;
-  uint64_t off = 0;
-  if (distance == 0) {
-    VGPU_EACH_LANE off |= at[i] ^ first;
-    return off == 0 ? Shape::kUniform : Shape::kScattered;
-  }
+  if (distance == 0) return arithmetic(at, first, 0) ? Shape::kUniform : Shape::kScattered;
   if (!everyone || distance != uint64_t{kLanes - 1} * bytes) return Shape::kScattered;
-  VGPU_EACH_LANE off |= at[i] - first - static_cast<uint64_t>(i) * bytes;
-  return off == 0 ? Shape::kContiguous : Shape::kScattered;
+  return arithmetic(at, first, bytes) ? Shape::kContiguous : Shape::kScattered;
 }
 
 // True when every address lies in [begin, begin + last - bytes + 1] and is aligned.

@@ -180,6 +180,9 @@ struct Isa {
   Handler (*matrix)(MatrixKind kind, Type a, Type b, MatrixInfo& info);
   Handler (*async)(AsyncKind kind);
   void (*widen)(uint32_t mask, uint32_t* lanes);  // ~0 or 0 per lane
+  // Into a row, where lanes run: a value of 4 or 8 bytes; first, first + 1, ...
+  void (*spread)(const Warp& w, uint32_t operand, uint64_t value, uint32_t bytes);
+  void (*count_from)(const Warp& w, uint32_t operand, uint32_t first);
 };
 const Isa& isa();
 

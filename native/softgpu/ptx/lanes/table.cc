@@ -22,6 +22,8 @@ Handler atomic(Space space, Atomic op, Type type);
 Handler matrix(MatrixKind kind, Type a, Type b, MatrixInfo& info);
 Handler async(AsyncKind kind);
 Handler exchange(Exchange kind, uint32_t bytes);
+void spread(const Warp& w, uint32_t operand, uint64_t value, uint32_t bytes);
+void count_from(const Warp& w, uint32_t operand, uint32_t first);
 
 namespace {
 
@@ -59,6 +61,8 @@ const Isa kTable = {VGPU_NAME_OF(VGPU_LANES),
                     atomic,
                     matrix,
                     async,
-                    widen};
+                    widen,
+                    spread,
+                    count_from};
 
 }  // namespace vgpu::softgpu::ptx::VGPU_LANES
