@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import native, workers
+from harness import native, programs, workers
 
 EXAMPLES = native.REPOSITORY / "examples"
 # The environment that has torch: `make test-torch` names one of its own.
@@ -52,16 +52,8 @@ def test_cupy_textures():
 @pytest.mark.parametrize("name", ["cupy_quickstart.py", "cupy_textures.py"])
 def test_cupy_directly_on_the_software_gpu(name):
     pytest.importorskip("cupy", reason="needs cupy-cuda12x: make test installs it")
-    environment = {
-        "LD_LIBRARY_PATH": str(native.softgpu().parent),
-        "CUPY_COMPILE_WITH_PTX": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
-        env=workers.python_environment(environment), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all checks passed" in done.stdout
+    command = [sys.executable, str(EXAMPLES / name)]
+    assert "all checks passed" in programs.run("direct", command, {}, timeout=280)
 
 
 def test_driver_vector_add(tmp_path: Path):
@@ -82,14 +74,19 @@ def test_driver_vector_add(tmp_path: Path):
 
 @pytest.mark.torch
 @pytest.mark.timeout(900)
-def test_pytorch_basics():
-    assert "all checks passed" in example("pytorch_basics.py", "--driver", "soft")
+@pytest.mark.parametrize("route", programs.ROUTES)
+def test_pytorch_basics(route):
+    command = [TORCH_PYTHON, str(EXAMPLES / "pytorch_basics.py")]
+    assert "all checks passed" in programs.run(route, command, {}, timeout=800)
 
 
 @pytest.mark.torch
 @pytest.mark.timeout(1800)
-def test_pytorch_compiled_train():
-    output = example("pytorch_compiled_train.py", "--driver", "soft", "--soft-cc", "11.0")
+@pytest.mark.parametrize("route", programs.ROUTES)
+def test_pytorch_compiled_train(route, tmp_path):
+    command = [TORCH_PYTHON, str(EXAMPLES / "pytorch_compiled_train.py")]
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path)}
+    output = programs.run(route, command, caches, timeout=1700, capability="11.0")
     assert "matches the CPU" in output
 
 
