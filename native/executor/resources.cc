@@ -75,6 +75,22 @@ void add_graph_resources(const Session& session, const Command& command,
   if (plan->involves_host()) uses.push_back({kHostSide, true});
 }
 
+// A copy on a legacy stream between memories of two devices starts after what was issued to either,
+// and goes before what follows (CUDA C++ Programming Guide, "Peer-to-Peer Memory Copy"). Which
+// copies are such is not looked up: this is asked only while some call waits.
+bool may_cross_devices(const Command& command) {
+  if (command.header.stream != 0) return false;
+  switch (static_cast<Opcode>(command.header.opcode)) {
+    case Opcode::cuMemcpyDtoDAsync_v2:
+    case Opcode::cuMemcpyPeerAsync:
+    case Opcode::cuMemcpy3DAsync_v2:
+    case Opcode::cuMemcpy3DPeerAsync:
+      return true;
+    default:
+      return false;
+  }
+}
+
 uint64_t inbound_transfer(const Command& command) {
   if ((command.header.flags & wire::kHasBulk) == 0) return 0;
   const auto opcode = static_cast<Opcode>(command.header.opcode);

@@ -69,6 +69,13 @@ void Scheduler::depend_on_queues(Node& node) {
     case Order::kStream:
     case Order::kLegacy:
       node.queued = true;
+      if (!non_blocking_.contains(at.stream)) depend(node, barrier_);
+      if (node.work.everywhere) {
+        for (const auto& [stream, tail] : tails_) {
+          if (!non_blocking_.contains(stream.stream)) depend(node, tail);
+        }
+        barrier_ = ticket;
+      }
       if (at.stream == 0) {  // the legacy stream waits for every blocking stream
         for (auto it = first; it != tails_.end() && it->first.context == at.context; ++it) {
           if (!non_blocking_.contains(it->first.stream)) depend(node, it->second);
@@ -117,6 +124,7 @@ bool Scheduler::has_to_wait(const Work& work) const {
   }
   if (work.order != Order::kStream && work.order != Order::kLegacy) return false;
   const StreamKey at = key(work);
+  if (!non_blocking_.contains(at.stream) && nodes_.contains(barrier_)) return true;
   const auto unfinished = [&](const StreamKey& stream) {
     const auto tail = tails_.find(stream);
     return tail != tails_.end() && nodes_.contains(tail->second);

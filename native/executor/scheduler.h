@@ -38,6 +38,8 @@ struct Work {
   uint64_t bulk = 0;         // the transfer whose bytes it consumes, 0 for none
   bool bulk_arrived = true;  // false: park until bulk_arrived(bulk)
   std::vector<Resource> uses;
+  // Of a call on a legacy stream: it is a barrier over the blocking streams of all contexts.
+  bool everywhere = false;
   uint64_t ticket = 0;  // set by the scheduler: names the call in finished()
 };
 
@@ -108,6 +110,7 @@ class Scheduler {
   std::unordered_map<uint64_t, Node> nodes_;         // ticket -> unfinished call
   std::map<StreamKey, uint64_t> tails_;              // last call of each stream; may be finished
   std::map<uint64_t, std::vector<uint64_t>> loose_;  // context -> unfinished calls outside queues
+  uint64_t barrier_ = 0;                             // last call that is one everywhere
   std::map<uint64_t, Users> users_;                  // resource -> calls that use it
   std::map<StreamKey, std::vector<uint64_t>> full_;  // full streams and the calls they hold back
   std::multimap<uint64_t, uint64_t> bulk_waiters_;   // transfer -> ticket

@@ -118,6 +118,7 @@ void Server::on_command(Command command) {
   work.bulk_arrived = work.bulk == 0 || bulk_complete_.contains(work.bulk);
   if (info->blocking || !work.bulk_arrived || !scheduler_.clear()) {
     work.uses = resources(opcode, command.payload);
+    work.everywhere = session_.contexts().device_count() > 1 && may_cross_devices(command);
   }
   if (opcode == Opcode::cuGraphLaunch) add_graph_resources(session_, command, work.uses);
   work.command = std::move(command);

@@ -68,6 +68,8 @@ void add_graph_resources(const Session& session, const Command& command,
                          std::vector<Resource>& uses);
 // The transfer that a call with kHasBulk consumes; 0 when the data goes the other way.
 uint64_t inbound_transfer(const Command& command);
+// Whether it may be a copy that is ordered with the work of two devices.
+bool may_cross_devices(const Command& command);
 // Calls that make, end or configure contexts: none has to be current for them.
 bool manages_contexts(Opcode opcode);
 // The context that such a call ends: what was given to it comes first. 0 for all other calls.

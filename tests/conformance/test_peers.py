@@ -11,6 +11,18 @@ from harness import probes
 U32, U64, HANDLE = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
 ONE = (1, 1, 1)
 ref = ctypes.byref
+SLOW_WRITE = """.version 8.0
+.target sm_80
+.address_size 64
+.visible .entry slow_write(.param .u64 target, .param .u32 rounds)
+{
+  .reg .pred %p; .reg .b32 %r<4>; .reg .b64 %d;
+  ld.param.u64 %d, [target]; ld.param.u32 %r1, [rounds]; mov.u32 %r2, 0;
+LOOP: add.u32 %r2, %r2, 1; setp.lt.u32 %p, %r2, %r1; @%p bra LOOP;
+  mov.u32 %r3, 7; st.global.u32 [%d], %r3;
+  ret;
+}
+"""
 
 
 @pytest.fixture
@@ -77,6 +89,42 @@ class Box(ctypes.Structure):
         ("dstPitch", ctypes.c_size_t), ("dstHeight", ctypes.c_size_t),
         ("WidthInBytes", ctypes.c_size_t), ("Height", ctypes.c_size_t), ("Depth", ctypes.c_size_t),
     ]  # fmt: skip
+
+
+def slow_write(cuda, target):
+    """Launches a kernel of the current context that writes 7 to a word after a long loop."""
+    function = cuda.function(cuda.module(SLOW_WRITE), "slow_write")
+    assert cuda.launch(function, ONE, ONE, U64(target), U32(3_000_000)) == 0
+
+
+def test_a_copy_on_a_legacy_stream_waits_for_both_devices(cuda, pair):
+    first, second = pair(cuda)
+    source = cuda.upload(bytes(4))
+    slow_write(cuda, source)
+    cuda.cuCtxSetCurrent(second)
+    target = cuda.upload(bytes(4))
+    cuda.cuMemcpyDtoDAsync_v2(target, source, 4, None)
+    assert cuda.download(target, 4) == struct.pack("<I", 7)
+    cuda.cuMemsetD8_v2(target, 0, 4)
+    cuda.cuCtxSetCurrent(first)
+    cuda.cuMemsetD8_v2(source, 0, 4)
+    slow_write(cuda, source)
+    cuda.cuMemcpyPeer(target, second, source, first, 4)
+    assert cuda.download(target, 4) == struct.pack("<I", 7)
+
+
+def test_what_follows_a_copy_on_a_legacy_stream_waits_for_it(cuda, pair):
+    first, second = pair(cuda)
+    source = cuda.upload(struct.pack("<I", 1))
+    cuda.cuCtxSetCurrent(second)
+    target = cuda.upload(bytes(4))
+    slow_write(cuda, target)  # the copy has to wait for it
+    cuda.cuMemcpyDtoDAsync_v2(target, source, 4, None)
+    cuda.cuCtxSetCurrent(first)
+    cuda.cuMemsetD32Async(source, 2, 1, None)
+    cuda.cuCtxSynchronize()
+    cuda.cuCtxSetCurrent(second)
+    assert cuda.download(target, 4) == struct.pack("<I", 1)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -35,11 +35,14 @@ struct Bench {
   void submit(char name, Order order, uint64_t stream, std::vector<Resource> uses = {},
               uint64_t bulk = 0) {
     Work work;
-    work.command.header.call = static_cast<uint32_t>(name - 'a');
-    work.command.header.context = 1;
-    work.command.header.stream = stream;
     work.order = order;
     work.uses = std::move(uses);
+    submit(name, std::move(work), 1, stream, bulk);
+  }
+  void submit(char name, Work work, uint64_t context, uint64_t stream, uint64_t bulk = 0) {
+    work.command.header.call = static_cast<uint32_t>(name - 'a');
+    work.command.header.context = context;
+    work.command.header.stream = stream;
     work.bulk = bulk;
     work.bulk_arrived = bulk == 0;
     scheduler.submit(std::move(work));
@@ -92,6 +95,23 @@ TEST(the_legacy_stream_is_a_barrier_over_blocking_streams) {
   CHECK_EQ(bench.recorder.issued, "d");
   bench.scheduler.bulk_arrived(1);
   CHECK_EQ(bench.recorder.issued, "dabc");
+}
+
+TEST(a_call_may_be_a_barrier_over_all_contexts) {
+  Bench bench;
+  bench.scheduler.set_non_blocking(9);
+  const Work plain{.order = Order::kStream};
+  const Work everywhere{.order = Order::kStream, .everywhere = true};
+  bench.submit('a', plain, 1, 7, 1);    // waits for its bytes
+  bench.submit('b', everywhere, 2, 0);  // another context's legacy stream, behind it
+  bench.submit('c', plain, 1, 8);       // behind b
+  bench.submit('d', plain, 3, 0);       // of a context that had no call yet
+  bench.submit('e', plain, 1, 9);       // not blocking
+  CHECK_EQ(bench.recorder.issued, "e");
+  CHECK(bench.scheduler.has_to_wait(Work{.order = Order::kStream}));
+  bench.scheduler.bulk_arrived(1);
+  CHECK_EQ(bench.recorder.issued, "eabcd");
+  CHECK_EQ(bench.scheduler.pending(), 0u);
 }
 
 TEST(a_non_blocking_stream_does_not_hold_the_legacy_stream) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "contract/array_format.h"
 #include "generated/softgpu_api.h"
@@ -126,18 +127,28 @@ bool stream_captures(const Stream& stream) {
   return stream.capture != nullptr;
 }
 
-// Orders a checked copy. Pageable host memory is read, or written, before an asynchronous call
-// returns, as CUDA promises.
-CUresult order(CopyOperation copy, CUstream handle, Waiting waiting) {
-  const Current current;
-  if (!current) return current.error();
-  const auto stream = find_stream(current.shared(), handle);
-  if (!stream) return CUDA_ERROR_INVALID_HANDLE;
-  if (copy.width * copy.height * copy.depth == 0) return CUDA_SUCCESS;
-  if (waiting == Waiting::kUntilDone) {
-    if (const CUresult result = check_unsafe_call()) return result;
-    return issue_and_wait(stream, std::move(copy));
+// A copy on a legacy stream between memories of two devices starts after what was issued to either,
+// and goes before what follows (CUDA C++ Programming Guide, "Peer-to-Peer Memory Copy"). The
+// contexts besides the stream's own that it is so ordered with.
+std::vector<std::shared_ptr<Context>> ordered_with(const CopyOperation& copy,
+                                                   const Stream& stream) {
+  std::vector<std::shared_ptr<Context>> others;
+  if (stream.context->legacy.get() != &stream) return others;
+  const auto from = driver().allocations.find(copy.source);
+  const auto to = driver().allocations.find(copy.destination);
+  if (!from || !to || from->on_host() || to->on_host() || from->device == to->device) return others;
+  for (const auto& context : driver().contexts.all()) {
+    const Device* device = &context->device;
+    const bool touched = device == from->device || device == to->device;
+    if (touched && context->active && context != stream.context) others.push_back(context);
   }
+  return others;
+}
+
+// Orders a copy in its stream. Pageable host memory is read, or written, before an asynchronous
+// call returns, as CUDA promises.
+CUresult order_in(const std::shared_ptr<Stream>& stream, CopyOperation copy, Waiting waiting) {
+  if (waiting == Waiting::kUntilDone) return issue_and_wait(stream, std::move(copy));
   if (stream_captures(*stream)) return issue(stream, std::move(copy));
   const bool flat = copy.height == 1 && copy.depth == 1;
   if (!pinned(copy.destination)) return issue_and_wait(stream, std::move(copy));
@@ -147,6 +158,25 @@ CUresult order(CopyOperation copy, CUstream handle, Waiting waiting) {
     copy.staged = std::make_shared<std::vector<std::byte>>(bytes, bytes + copy.width);
   }
   return issue(stream, std::move(copy));
+}
+
+// Orders a checked copy.
+CUresult order(CopyOperation copy, CUstream handle, Waiting waiting) {
+  const Current current;
+  if (!current) return current.error();
+  const auto stream = find_stream(current.shared(), handle);
+  if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+  if (copy.width * copy.height * copy.depth == 0) return CUDA_SUCCESS;
+  if (waiting == Waiting::kUntilDone) {
+    if (const CUresult result = check_unsafe_call()) return result;
+  }
+  const auto others = ordered_with(copy, *stream);
+  for (const auto& other : others) {
+    submit_wait(stream, submit(other->legacy, [] {}, Place::kCallerIfIdle, true));
+  }
+  const CUresult result = order_in(stream, std::move(copy), waiting);
+  for (const auto& other : others) submit_wait(other->legacy, stream->fence());
+  return result;
 }
 
 CUresult to_device(CUdeviceptr to, const void* from, size_t bytes, CUstream stream, Waiting w) {

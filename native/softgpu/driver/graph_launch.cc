@@ -20,12 +20,6 @@ void abandon_launch(const Graph& graph) {
   }
 }
 
-// Launches of one instance run one after the other, whatever streams they are in.
-void wait_for_launch(const std::shared_ptr<Stream>& stream, const Fence& before) {
-  if (before.stream == nullptr || before.stream == stream || before.reached()) return;
-  submit(stream, [before] { before.wait(); }, Place::kStream, true);
-}
-
 }  // namespace
 
 namespace api {
@@ -131,7 +125,7 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
       const bool automatic = (exec->flags & CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH) != 0;
       if (const CUresult result = claim_memory(*graph, automatic, stream)) return result;
       prepare_launch(*graph);
-      wait_for_launch(stream, exec->last);
+      submit_wait(stream, exec->last);
     }
   }
   Fence done;

@@ -162,6 +162,11 @@ Fence submit(const std::shared_ptr<Stream>& stream, std::function<void()> run, P
   return {};
 }
 
+void submit_wait(const std::shared_ptr<Stream>& stream, const Fence& before) {
+  if (before.stream == nullptr || before.stream == stream || before.reached()) return;
+  submit(stream, [before] { before.wait(); }, Place::kStream, true);
+}
+
 void submit_record(const std::shared_ptr<Stream>& stream, std::shared_ptr<Completion> completion) {
   const std::lock_guard lock(stream->context->submission);
   Task task;

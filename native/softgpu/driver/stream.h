@@ -79,6 +79,8 @@ enum class Place {
 // Orders `run` after what the default-stream rules say. Returns where it will be done.
 Fence submit(const std::shared_ptr<Stream>& stream, std::function<void()> run,
              Place place = Place::kStream, bool always = false);
+// Lets what the stream is given next wait for what another was given before.
+void submit_wait(const std::shared_ptr<Stream>& stream, const Fence& before);
 // Completes `completion` when all that was submitted before is done.
 void submit_record(const std::shared_ptr<Stream>& stream, std::shared_ptr<Completion> completion);
 // Whether one step of cuStreamBatchMemOp can be done: its address, in the first place.
