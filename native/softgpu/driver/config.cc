@@ -7,7 +7,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <ranges>
+#include <span>
 
 #include "softgpu/driver/toml.h"
 
@@ -169,7 +169,7 @@ class File {
     }
     const DeviceConfig common = config_.devices.empty() ? DeviceConfig{} : config_.devices[0];
     size_t listed = 0;
-    for (const toml::Table& table : *tables | std::views::drop(1)) {
+    for (const toml::Table& table : std::span(*tables).subspan(1)) {
       if (table.name != "devices" || !table.of_array) {
         return fail(table.line, "the only table is [[devices]], not '" + table.name + "'");
       }

@@ -3,6 +3,10 @@
 #include <cstdlib>
 #include <string_view>
 
+#if defined(VGPU_HAVE_AVX2)
+#include <cpuid.h>
+#endif
+
 namespace vgpu::softgpu::ptx {
 
 namespace portable {
@@ -26,11 +30,19 @@ const Isa* const kTables[] = {
 #endif
     &portable::kTable};
 
+#if defined(VGPU_HAVE_AVX2)
+// clang's __builtin_cpu_supports does not know this one.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 bool runs_here(const Isa& table) {
 #if defined(VGPU_HAVE_AVX2)
   const std::string_view name = table.name;
-  const bool avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
-                    __builtin_cpu_supports("f16c") != 0;
+  const bool avx2 =
+      __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 && has_f16c();
   if (name == "avx2") return avx2;
   if (name == "avx512") {
     return avx2 && __builtin_cpu_supports("avx512f") != 0 &&
