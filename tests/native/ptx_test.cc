@@ -363,6 +363,7 @@ TEST(bad_texts_are_refused) {
   for (const char* text :
        {"", "hello", ".version 8.0\n.target sm_90\n.visible .entry k( {",
         ".version 8.0\n.entry k() { ret", ".version 8.0\n.global .align 8 .b8 x[99999999999999];",
+        ".version 429496730.0\n.target sm_90\n", ".version 8.0\n.target sm_9000000000000\n",
         ".version 8.0\n.target sm_90\n.visible .entry k() { frobnicate.u32 %r1; }",
         ".version 8.0\n.target sm_90\n.visible .entry k() { this is not PTX }"}) {
     Program program(text);

@@ -115,10 +115,11 @@ class ModuleParser {
   bool parse_version() {
     const std::string_view text = lexer_.take().text;
     const size_t dot = text.find('.');
-    unit_.version = static_cast<int>(parse_literal(text.substr(0, dot)).bits) * 10;
-    if (dot != std::string_view::npos) {
-      unit_.version += static_cast<int>(parse_literal(text.substr(dot + 1)).bits);
-    }
+    const uint64_t major = parse_literal(text.substr(0, dot)).bits;
+    const uint64_t minor =
+        dot == std::string_view::npos ? 0 : parse_literal(text.substr(dot + 1)).bits;
+    if (std::max(major, minor) > uint64_t{kMostNumber}) return fail("malformed .version");
+    unit_.version = static_cast<int>(major * 10 + minor);
     return unit_.version > 0 || fail("malformed .version");
   }
 
@@ -129,6 +130,7 @@ class ModuleParser {
         unit_.target = 0;
         for (const char c : word.substr(3)) {
           if (c >= '0' && c <= '9') unit_.target = unit_.target * 10 + (c - '0');
+          if (unit_.target > kMostNumber) return fail("malformed .target");
         }
       }
     } while (lexer_.accept(','));
@@ -425,6 +427,7 @@ class ModuleParser {
     return ~bits + 1;
   }
 
+  static constexpr int kMostNumber = 9999;  // in .version and .target
   static constexpr uint64_t kMostBytes = uint64_t{1} << 32;
   static constexpr uint64_t kMostKernelParameters = 32764;  // PTX ISA 11.4.1
   static constexpr uint64_t kMostParameters = 1 << 20;
