@@ -6,6 +6,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace vgpu::transport {
 namespace {
 
@@ -21,7 +25,20 @@ struct Received {
   Received(const Received&) = delete;
 };
 
-void release_owner(void*, void* owner) { delete static_cast<std::shared_ptr<const void>*>(owner); }
+// libzmq orders what happens before a message is sent and its release in another thread, which
+// ThreadSanitizer cannot see in a library without instrumentation.
+#if defined(__SANITIZE_THREAD__)
+void order_before_release(void* owner) { __tsan_release(owner); }
+void order_after_send(void* owner) { __tsan_acquire(owner); }
+#else
+void order_before_release(void*) {}
+void order_after_send(void*) {}
+#endif
+
+void release_owner(void*, void* owner) {
+  order_after_send(owner);
+  delete static_cast<std::shared_ptr<const void>*>(owner);
+}
 
 // libzmq takes the first address that a name resolves to: ask for IPv6 only where there is no IPv4.
 bool needs_ipv6(const Url& url) {
@@ -163,6 +180,7 @@ int ZmqSocket::send(Frame frame, bool more) {
     if (frame.size != 0) std::memcpy(api.msg_data(&message), frame.data, frame.size);
   } else {
     auto* owner = new std::shared_ptr<const void>(std::move(frame.owner));
+    order_before_release(owner);
     api.msg_init_data(&message, const_cast<std::byte*>(frame.data), frame.size, release_owner,
                       owner);
   }

@@ -1,6 +1,5 @@
-// The links over ZeroMQ: tcp, ipc and CURVE, and what a user is told when a connection fails. Not
-// for the thread sanitizer: libzmq comes from a wheel, uninstrumented, and its hand-over between
-// threads cannot be seen.
+// The links over ZeroMQ: tcp, ipc and CURVE, and what a user is told when a connection fails. Under
+// ThreadSanitizer it needs tsan.supp: libzmq comes from a wheel, without instrumentation.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
