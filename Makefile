@@ -61,8 +61,11 @@ test-cupy-suite: .venv/cupy-suite-extra ## a sample of CuPy's own tests on the s
 test-programs: .venv/programs-extra .venv/cupy-extra .venv/test-extra .venv-torch/installed ## real programs (numba, Triton, cuda-python) on the software GPU
 	VGPU_TORCH_PYTHON=$(CURDIR)/.venv-torch/bin/python $(PYTEST) -m programs tests/programs
 
-# Each sanitizer needs a build of its own; -O1 keeps that short, and its reports readable.
+# Each sanitizer needs a build of its own; -O1 keeps that short, and its reports readable. Programs
+# end at the first report, and so do the executors that they start.
 check-sanitizers: .venv/built .venv/test-extra ## native tests under ThreadSanitizer, AddressSanitizer and UBSan
+	export TSAN_OPTIONS=suppressions=$(CURDIR)/tests/native/tsan.supp:halt_on_error=1; \
+	export UBSAN_OPTIONS=print_stacktrace=1; \
 	set -e; for kind in thread address,undefined; do tree=build/sanitize-$${kind%%,*}; \
 	  $(BIN)/cmake -S native -B $$tree -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	    -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 \
