@@ -1,4 +1,4 @@
-// PTX texts: load, prepare every kernel, and run what can be run with little memory and time.
+// PTX texts: load, decode every function, and run kernels that need little memory and time.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -7,6 +7,9 @@
 #include "fuzz.h"
 #include "softgpu/memory_map.h"
 #include "softgpu/ptx/engine.h"
+#include "softgpu/ptx/module.h"
+#include "softgpu/shadow.h"
+#include "softgpu/texel_image.h"
 
 namespace {
 
@@ -15,7 +18,9 @@ using namespace vgpu::softgpu;
 constexpr uint64_t kMostVariables = 1 << 20;  // bytes; larger modules are loaded, not run
 constexpr uint32_t kMostShared = 100 << 10;   // bytes of a block
 constexpr uint64_t kBudget = 20000;           // instructions of a warp
-constexpr size_t kMostKernels = 8;
+constexpr size_t kMostKernels = 8;            // that are run; all are decoded
+constexpr uint32_t kMostBlocks = 8;           // of a cluster
+constexpr uint64_t kSlot = 256;               // bytes between the addresses that parameters get
 
 // A text of many features: what the mutations start from.
 constexpr const char* kSeed = R"(.version 8.8
@@ -60,6 +65,48 @@ B: add.u32 %r7, %r7, 1; setp.lt.u32 %p1, %r7, 10; @%p1 bra MORE;
   ret;
 }
 .visible .entry second() { .reg .b64 %rd<3>; alloca.u64 %rd1, 16; stacksave.u64 %rd2; ret; }
+)";
+
+// What the other one leaves out: services of the driver, textures, clusters, asynchronous copies.
+constexpr const char* kServices = R"(.version 8.8
+.target sm_120a
+.address_size 64
+.extern .func (.param .b32 r) vprintf(.param .b64 format, .param .b64 values);
+.extern .func (.param .b64 r) malloc(.param .b64 bytes);
+.extern .func free(.param .b64 address);
+.global .align 1 .b8 format[16] = {37, 100, 32, 37, 115, 32, 37, 53, 46, 50, 102, 10, 0};
+.func (.param .b32 r) alone(.param .b32 v) { .reg .b32 %r<3>; ld.param.b32 %r1, [v];
+  popc.b32 %r2, %r1; st.param.b32 [r], %r2; ret; }
+.visible .entry says(.param .u64 p) .reqnctapercluster 2, 1, 1
+{
+  .reg .b32 %r<4>; .reg .b64 %rd<6>; .local .align 8 .b8 values[24]; .reg .pred %p;
+  .shared .align 16 .b8 tile[64]; .shared .align 8 .b64 bar;
+  ld.param.u64 %rd1, [p]; mov.u64 %rd2, format; cvta.local.u64 %rd3, values; mov.u32 %r1, %tid.x;
+  st.local.u32 [values], %r1; st.local.u64 [values+8], %rd2; st.local.f64 [values+16], 0d3FE0000000000000;
+  { .param .b32 r; .param .b64 f; .param .b64 v; st.param.b64 [f], %rd2; st.param.b64 [v], %rd3;
+    call.uni (r), vprintf, (f, v); ld.param.b32 %r2, [r]; }
+  { .param .b64 r; .param .b64 n; st.param.b64 [n], 32; call.uni (r), malloc, (n); ld.param.b64 %rd4, [r]; }
+  { .param .b64 a; st.param.b64 [a], %rd4; call.uni free, (a); }
+  mapa.shared::cluster.u32 %r3, tile, 1; ld.shared::cluster.u32 %r2, [%r3+4];
+  barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;
+  mbarrier.init.shared.b64 [bar], 1;
+  cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [tile], [%rd1], 16, [bar];
+  cp.async.ca.shared.global [tile+16], [%rd1], 16; cp.async.commit_group; cp.async.wait_group 0;
+  elect.sync %r2|%p, 0xffffffff;
+  ret;
+}
+.visible .entry samples(.param .u64 p, .param .u64 a, .param .u64 b, .param .u64 c, .param .u64 d)
+{
+  .reg .f32 %f<5>; .reg .b32 %r<8>; .reg .b64 %rd<4>;
+  mov.f32 %f1, 0f3f000000; mov.f32 %f2, 0fbfc00000; mov.u32 %r1, %tid.x;
+  ld.param.u64 %rd1, [a]; ld.param.u64 %rd2, [c];
+  tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [%rd1, {%f1, %f2}];
+  tex.level.1d.v4.s32.f32 {%r2, %r3, %r4, %r5}, [%rd2, {%f1}], %f2;
+  tld4.r.2d.v4.u32.f32 {%r2, %r3, %r4, %r5}, [%rd1, {%f1, %f2}];
+  suld.b.2d.b32.clamp %r2, [%rd1, {%r1, %r3}]; sust.b.2d.b32.trap [%rd1, {%r1, %r2}], %r3;
+  txq.width.b32 %r6, [%rd1];
+  ret;
+}
 )";
 
 bool punctuates(char c) {
@@ -197,11 +244,25 @@ void mutate(std::vector<std::string_view>& tokens, const std::vector<std::string
   }
 }
 
+// Functions that no kernel calls are decoded by nothing else.
+void decode_functions(ptx::ModuleText& module) {
+  for (const auto& [name, index] : module.unit(0).functions) {
+    ptx::Function* function = module.function(index);
+    if (function->signature.entry || function->signature.body_begin == std::string_view::npos) {
+      continue;
+    }
+    std::string log;
+    const ptx::Code* code = module.decode(function, log);
+    fuzz::require(code != nullptr || !log.empty());
+  }
+}
+
 class Device {
  public:
   explicit Device(std::shared_ptr<ptx::Module> module) : module_(std::move(module)) {
     instance_.module = module_;
     memory_.add(address(), sizeof(buffer_));
+    shadow_.add(address(), sizeof(buffer_));
   }
 
   bool place_variables() {
@@ -224,23 +285,27 @@ class Device {
     return true;
   }
 
-  // Every parameter is the address of the one buffer there is.
-  void run(size_t index) {
+  // Every parameter is an address in the one buffer there is, and a handle of a texture or surface.
+  // `choice` is any number: which parameter is which image, and which checks are made.
+  void run(size_t index, size_t choice) {
     const ptx::Kernel& kernel = module_->kernels()[index];
-    if (kernel.static_shared_bytes > kMostShared) return;
+    const ptx::Dim3 cluster = kernel.cluster.x == 0 ? ptx::Dim3{} : kernel.cluster;
+    if (kernel.static_shared_bytes > kMostShared || blocks_of(cluster) > kMostBlocks) return;
     std::vector<std::byte> parameters(kernel.parameter_bytes);
     for (size_t at = 0; at + 8 <= parameters.size(); at += 8) {
-      const uint64_t pointer = address();
+      const uint64_t pointer = address() + at / 8 * kSlot % sizeof(buffer_);
       std::memcpy(&parameters[at], &pointer, 8);
     }
     ptx::Launch launch;
     launch.instance = &instance_;
     launch.kernel = index;
+    launch.grid = launch.cluster = cluster;
     launch.block = {40, 1, 1};
     launch.dynamic_shared_bytes = 64;
     launch.parameters = parameters;
     launch.memory = &memory_;
     launch.budget = kBudget;
+    serve(launch, choice);
     static ptx::Engine engine(1, true);
     const ptx::Fault fault = engine.run(launch);
     fuzz::require(!fault || !fault.message.empty());
@@ -249,16 +314,60 @@ class Device {
  private:
   uint64_t address() { return reinterpret_cast<uint64_t>(buffer_); }
 
+  static uint64_t blocks_of(const ptx::Dim3& cluster) {
+    const uint64_t most = kMostBlocks + 1;  // of each factor: no product wraps
+    return std::min<uint64_t>(cluster.x, most) * std::min<uint64_t>(cluster.y, most) *
+           std::min<uint64_t>(cluster.z, most);
+  }
+
+  // What the driver does for device code, and the optional checks.
+  void serve(ptx::Launch& launch, size_t choice) {
+    launch.print = launch.complain = [](const std::string&) {};
+    launch.allocate = [this](uint64_t size) { return size < sizeof(buffer_) ? address() : 0; };
+    launch.release = [](uint64_t) {};
+    launch.set_conditional = [](uint64_t handle, uint32_t) { return handle % 2 == 0; };
+    launch.image = [this, choice](uint64_t handle) { return image(handle, choice); };
+    launch.check_uninitialised = choice % 4 == 1;
+    launch.check_races = choice % 4 >= 2;
+    launch.shadow = &shadow_;
+    launch.report = [](const ptx::Fault& finding) { fuzz::require(!finding.message.empty()); };
+  }
+
+  // An image of every shape, of 4 by 4 by 2 texels or so, in the buffer.
+  std::shared_ptr<const TexelImage> image(uint64_t handle, size_t choice) {
+    if (handle - address() >= sizeof(buffer_)) return nullptr;
+    const uint64_t number = (handle - address()) / kSlot + choice;
+    TexelImage image;
+    image.shape = static_cast<TexelImage::Shape>(number % 8);
+    image.surface = number / 8 % 2 != 0;
+    image.texel = static_cast<Texel>(number / 2 % 8);
+    image.channels = 1u << number % 3;
+    image.layers = image.shape >= TexelImage::Shape::kLayered1D ? 2 : 1;
+    if (image.shape == TexelImage::Shape::kCube) image.layers = 1;
+    const uint32_t pitch = 4 * image.element();
+    TexelLevel level{address(), pitch, uint64_t{4} * pitch, 4, 4, 2};
+    if (image.shape == TexelImage::Shape::kLinear) level.height = level.depth = 1;
+    image.levels.push_back(level);
+    if (number % 3 == 0) image.levels.push_back({address(), pitch, uint64_t{4} * pitch, 2, 2, 1});
+    image.sampler.linear = image.texel == Texel::kFloat || image.texel == Texel::kHalf;
+    image.sampler.normalized = number % 2 != 0;
+    image.sampler.address[0] = static_cast<AddressMode>(number % 4);
+    image.sampler.most_level = 3;
+    fuzz::require(level.bytes(image.element(), image.slices(level)) <= sizeof(buffer_));
+    return std::make_shared<const TexelImage>(std::move(image));
+  }
+
   alignas(256) std::byte buffer_[4096] = {};
   std::shared_ptr<ptx::Module> module_;
   ptx::Instance instance_;
   MemoryMap memory_;
+  Shadow shadow_;
   std::vector<std::vector<std::byte>> storage_;
 };
 
 }  // namespace
 
-std::vector<fuzz::Input> fuzz::seeds() { return {input_of(kSeed)}; }
+std::vector<fuzz::Input> fuzz::seeds() { return {input_of(kSeed), input_of(kServices)}; }
 
 uint64_t fuzz::default_rounds() { return 3000; }
 
@@ -287,14 +396,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   Device device(module);
   const bool runs = device.place_variables();
-  const size_t count = std::min(module->kernels().size(), kMostKernels);
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < module->kernels().size(); ++i) {
     log.clear();
     if (!module->prepare(i, log)) {
       fuzz::require(!log.empty());
-    } else if (runs) {
-      device.run(i);
+    } else if (runs && i < kMostKernels) {
+      device.run(i, size);
     }
   }
+  decode_functions(static_cast<ptx::ModuleText&>(*module));
   return 0;
 }
