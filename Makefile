@@ -80,23 +80,26 @@ check: .venv/check-extra ## lint, types, formats
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
-# Fuzzing with clang's libFuzzer and its sanitizers, FUZZ_SECONDS for each target. The seeds of
-# PTX are the texts that the instruction tests run.
+# Fuzzing with clang's libFuzzer and its sanitizers, FUZZ_SECONDS for each target. Each begins with
+# its own seeds; those of PTX are also the texts that the instruction tests run.
 FUZZ_SECONDS ?= 60
 FUZZ := build/fuzz
 check-deep: .venv/test-extra ## fuzz every decoder for FUZZ_SECONDS (60) each, with clang's sanitizers
 	@echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }' | \
 	  $(CLANG) -x c++ -fsanitize=fuzzer,address - -o /dev/null 2>/dev/null || \
 	  { echo "$(CLANG) with libFuzzer is needed: apt-get install clang libclang-rt-14-dev"; exit 1; }
-	$(BIN)/cmake -S native -B $(FUZZ) -DCMAKE_CXX_COMPILER=$(CLANG) -DVGPU_TESTING=ON -DVGPU_LIBFUZZER=ON \
-	  -DVGPU_SANITIZE=address,undefined >/dev/null
+	$(BIN)/cmake -S native -B $(FUZZ) -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_CXX_COMPILER=$(CLANG) \
+	  -DVGPU_TESTING=ON -DVGPU_LIBFUZZER=ON \
+	  -DVGPU_LANE_OPTIMIZATION=-O1 -DVGPU_SANITIZE=address,undefined >/dev/null
 	$(BIN)/cmake --build $(FUZZ) --target fuzz
 	VGPU_PTX_CORPUS=$(CURDIR)/$(FUZZ)/corpus/fuzz_ptx $(PYTEST) -q tests/softgpu/isa
-	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1; \
+	export UBSAN_OPTIONS=print_stacktrace=1; \
 	for target in fuzz_elf fuzz_fatbin fuzz_ptx_directory fuzz_soft_config fuzz_ptx; do \
-	  mkdir -p $(FUZZ)/corpus/$$target && \
-	  $$(find $(FUZZ) -name $$target -type f -perm -u+x) -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
-	    -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=$(FUZZ)/ $(FUZZ)/corpus/$$target || exit 1; \
+	  program=$$(find $(FUZZ) -name $$target -type f -perm -u+x) && \
+	  $$program --seeds=$(FUZZ)/corpus/$$target && \
+	  $$program -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=$(FUZZ)/ $(FUZZ)/corpus/$$target || exit 1; \
 	done
 
 generated: .venv/built ## a browsable copy of what the build generates, and generated parts of docs

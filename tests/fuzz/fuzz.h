@@ -1,8 +1,9 @@
 // A fuzz target: LLVMFuzzerTestOneInput as libFuzzer defines it, and seeds for the plain driver.
 //
-// Built with clang and -DVGPU_LIBFUZZER=ON a target is a libFuzzer program. Otherwise driver.cc
-// mutates the seeds (and files named on its command line) with a fixed pseudo-random sequence, so
-// that every run does the same and a failure is repeated with --seed and --only.
+// Built with clang and -DVGPU_LIBFUZZER=ON a target is a libFuzzer program, whose --seeds=FOLDER
+// writes the seeds as the beginning of a corpus. Otherwise driver.cc mutates the seeds (and files
+// named on its command line) with a fixed pseudo-random sequence, so that every run does the same
+// and a failure is repeated with --seed and --only.
 #pragma once
 
 #include <cstddef>
