@@ -230,6 +230,7 @@ bool Decoder::decode_cvta() {
     in.run = isa().arithmetic(Op::kMov, bits_type(type_), 0);
     return push(in);
   }
+  if (size_of(type_) != 8) return fail("generic addresses have 64 bits");
   in.b = constant(window, 8);
   in.run = isa().arithmetic(has("to") ? Op::kSub : Op::kAdd, Type::kB64, 0);
   return push(in);

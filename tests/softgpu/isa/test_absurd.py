@@ -50,6 +50,11 @@ HUGE = {
     "an offset far behind a parameter": HEAD
     + ".visible .entry test(.param .u64 a) { .reg .b32 %r; ld.param.u32 %r, [a+0x7fffffffffffffff]; }",  # noqa: E501
     "a literal of 128 bits": kernel(".reg .b128 %q; mov.b128 %q, 5;"),
+    "a generic address of 32 bits": kernel(
+        ".shared .b8 x[16]; .reg .b32 %r; cvta.shared.u32 %r, %r; st.b32 [x], %r;"
+    ),
+    "a generic address of unknown type": kernel(".reg .b64 %x; cvta.local.u54 %x, %x;"),
+    "a target of many digits": kernel("").replace("sm_90", "sm_9000000000"),
     "a call of a kernel": HEAD + ".visible .entry test() { call test; ret; }",
     "branch tables": kernel(
         "L: T: .branchtargets " + "L, " * 20000 + "L;" + ".reg .b32 %r;" + "brx.idx %r, T;" * 400
