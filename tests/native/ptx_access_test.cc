@@ -208,3 +208,13 @@ TEST(shapes_do_not_hide_faults) {
     }
   }
 }
+
+// A null pointer to bytes: the process must not read it either.
+TEST(a_byte_at_address_zero_is_a_fault) {
+  for (const char* access : {"ld.u8 %h, [%d]", "ld.global.u8 %h, [%d]", "st.u8 [%d], %h"}) {
+    Program program(with_header(std::string(".visible .entry k() { .reg .b16 %h; .reg .b64 %d; "
+                                            "mov.u64 %d, 0; mov.u16 %h, 0; ") +
+                                access + "; ret; }"));
+    CHECK(program.run("k", {}, {32, 1, 1}).kind == FaultKind::kIllegalAddress);
+  }
+}

@@ -57,7 +57,9 @@ VGPU_INLINE Limits limits_of(const Warp& w, const Instr* in, uint64_t first, uin
   }
   const CachedRange& range =
       w.thread->ranges[reinterpret_cast<uintptr_t>(in) / sizeof(Instr) % ThreadState::kRanges];
-  return {range.begin, range.last, 0, 0, range.last >= bytes - 1 && (!write || range.writable)};
+  // By its last byte alone an empty range looks like the byte at address 0.
+  const bool holds = bytes == 1 ? range.begin != 0 : range.last >= bytes - 1;
+  return {range.begin, range.last, 0, 0, holds && (!write || range.writable)};
 }
 
 // Whether at[i] is first + i * step for all lanes.
