@@ -45,7 +45,7 @@ CUresult NodeRequest::read_values(Session& session, wire::Reader& in) {
   values.flags = in.get<uint32_t>();
   steps_.resize(bytes.size() / sizeof(CUstreamBatchMemOpParams));
   if (!in.ok() || steps_.size() > kMost) return CUDA_ERROR_INVALID_VALUE;
-  std::memcpy(steps_.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(steps_.data(), bytes.data(), bytes.size());
   values.count = static_cast<unsigned>(steps_.size());
   values.paramArray = steps_.data();
   return CUDA_SUCCESS;

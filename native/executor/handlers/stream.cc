@@ -114,7 +114,7 @@ CUresult cuStreamBatchMemOp_v2(Session& session, const Command& command, wire::R
   if (!in.ok()) return CUDA_ERROR_INVALID_VALUE;
   if (Session::failed()) return CUDA_ERROR_INVALID_HANDLE;
   if (session.driver().cuStreamBatchMemOp_v2 == nullptr) return CUDA_ERROR_NOT_SUPPORTED;
-  std::memcpy(operations.data(), bytes.data(), bytes.size());
+  if (count != 0) std::memcpy(operations.data(), bytes.data(), bytes.size());
   return session.driver().cuStreamBatchMemOp_v2(stream, count, operations.data(), flags);
 }
 
