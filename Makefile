@@ -65,6 +65,7 @@ test-programs: .venv/programs-extra .venv/cupy-extra .venv/test-extra .venv-torc
 # end at the first report, and so do the executors that they start.
 check-sanitizers: .venv/built .venv/test-extra ## native tests under ThreadSanitizer, AddressSanitizer and UBSan
 	export TSAN_OPTIONS=suppressions=$(CURDIR)/tests/native/tsan.supp:halt_on_error=1; \
+	export LSAN_OPTIONS=suppressions=$(CURDIR)/tests/native/lsan.supp:print_suppressions=0; \
 	export UBSAN_OPTIONS=print_stacktrace=1; \
 	set -e; for kind in thread address,undefined; do tree=build/sanitize-$${kind%%,*}; \
 	  $(BIN)/cmake -S native -B $$tree -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python \
