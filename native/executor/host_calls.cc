@@ -9,6 +9,8 @@ namespace vgpu::executor {
 HostCalls::HostCalls(Inbox& inbox) : inbox_(inbox) {}
 HostCalls::~HostCalls() = default;
 
+HostCalls& HostCalls::make_for_ever(Inbox& inbox) { return *new HostCalls(inbox); }
+
 std::shared_ptr<HostEntry> HostCalls::add(HostEntry entry) {
   auto made = std::make_shared<HostEntry>(std::move(entry));
   made->calls = this;

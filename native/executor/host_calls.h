@@ -50,6 +50,8 @@ class HostCalls {
   using Actions = std::vector<std::pair<wire::HostAction, uint64_t>>;
 
   explicit HostCalls(Inbox& inbox);
+  // Never freed: a driver that lives on after the session may still say that a graph is gone.
+  static HostCalls& make_for_ever(Inbox& inbox);
   ~HostCalls();
   // While a function runs, the device waits for the client: `hold` tells whoever must not wait for
   // the device then. Set once.

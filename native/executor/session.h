@@ -191,8 +191,7 @@ class Session {
   Waiters waiters_;
   Completions completions_;
   std::shared_ptr<StagingPool> staging_;
-  // Never freed: a driver that lives on may still say that a graph is gone.
-  HostCalls& host_calls_ = *new HostCalls(inbox_);
+  HostCalls& host_calls_ = HostCalls::make_for_ever(inbox_);
   mutable std::mutex plans_mutex_;  // guards plans_
   std::unordered_map<uint64_t, std::shared_ptr<const HostPlan>> plans_;
   MappedMemory mapped_{allocations_};

@@ -165,23 +165,48 @@ VGPU_INLINE bool resolve(Warp& w, const Instr* in, uint32_t bytes, bool write, A
   return resolve_at<space>(w, in, in->a, in->imm, (in->mods & kAddress32) != 0, bytes, write, out);
 }
 
+#if defined(__AVX2__)
+// Values of four or two lanes. Loads and insertions: the processors' gather instructions take two
+// to three times as long (AMD family 1Ah: 13.7 ns for 32 lanes, against 5.0 ns).
+VGPU_INLINE __m128i collect4(const uint64_t* at, uint64_t offset) {
+  const auto one = [&](int i) {
+    int value;
+    __builtin_memcpy(&value, reinterpret_cast<const void*>(at[i] + offset), sizeof(value));
+    return _mm_cvtsi32_si128(value);
+  };
+  return _mm_unpacklo_epi64(_mm_unpacklo_epi32(one(0), one(1)), _mm_unpacklo_epi32(one(2), one(3)));
+}
+VGPU_INLINE __m128i collect2(const uint64_t* at, uint64_t offset) {
+  const auto one = [&](int i) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at[i] + offset));
+  };
+  return _mm_unpacklo_epi64(one(0), one(1));
+}
+VGPU_INLINE __m256i join(__m128i low, __m128i high) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+// Stores both in the width in which the row is read next.
+VGPU_INLINE void store_joined(void* to, __m256i low, __m256i high) {
+#if defined(__AVX512F__)
+  __m512i both = _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
+  asm("" : "+v"(both));  // or GCC stores the halves apart
+  _mm512_store_si512(to, both);
+#else
+  auto* halves = static_cast<__m256i*>(to);
+  _mm256_store_si256(halves, low);
+  _mm256_store_si256(halves + 1, high);
+#endif
+}
+#endif
+
 // out[i] = what is at at[i] + offset. Vectors, so that what reads the row next does not wait for 32
 // narrow stores to leave the store buffer.
 VGPU_INLINE void gather(const uint64_t* at, uint64_t offset, uint32_t* out) {
-#if defined(__AVX512F__)
-  const __m512i shift = _mm512_set1_epi64(static_cast<int64_t>(offset));
-  for (int i = 0; i < kLanes; i += 8) {
-    const __m512i from = _mm512_add_epi64(_mm512_load_si512(at + i), shift);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out + i),
-                       _mm512_mask_i64gather_epi32(_mm256_setzero_si256(), 0xff, from, nullptr, 1));
-  }
-#elif defined(__AVX2__)
-  const __m256i shift = _mm256_set1_epi64x(static_cast<int64_t>(offset));
-  for (int i = 0; i < kLanes; i += 4) {
-    const __m256i from =
-        _mm256_add_epi64(_mm256_load_si256(reinterpret_cast<const __m256i*>(at + i)), shift);
-    _mm_store_si128(reinterpret_cast<__m128i*>(out + i), _mm256_i64gather_epi32(nullptr, from, 1));
-  }
+#if defined(__AVX2__)
+  const auto eight = [&](int i) {
+    return join(collect4(at + i, offset), collect4(at + i + 4, offset));
+  };
+  for (int i = 0; i < kLanes; i += 16) store_joined(out + i, eight(i), eight(i + 8));
 #else
   for (int i = 0; i < kLanes; ++i) {
     __builtin_memcpy(out + i, reinterpret_cast<const void*>(at[i] + offset), sizeof(*out));
@@ -189,21 +214,11 @@ VGPU_INLINE void gather(const uint64_t* at, uint64_t offset, uint32_t* out) {
 #endif
 }
 VGPU_INLINE void gather(const uint64_t* at, uint64_t offset, uint64_t* out) {
-#if defined(__AVX512F__)
-  const __m512i shift = _mm512_set1_epi64(static_cast<int64_t>(offset));
-  for (int i = 0; i < kLanes; i += 8) {
-    const __m512i from = _mm512_add_epi64(_mm512_load_si512(at + i), shift);
-    _mm512_store_si512(out + i,
-                       _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), 0xff, from, nullptr, 1));
-  }
-#elif defined(__AVX2__)
-  const __m256i shift = _mm256_set1_epi64x(static_cast<int64_t>(offset));
-  for (int i = 0; i < kLanes; i += 4) {
-    const __m256i from =
-        _mm256_add_epi64(_mm256_load_si256(reinterpret_cast<const __m256i*>(at + i)), shift);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out + i),
-                       _mm256_i64gather_epi64(nullptr, from, 1));
-  }
+#if defined(__AVX2__)
+  const auto four = [&](int i) {
+    return join(collect2(at + i, offset), collect2(at + i + 2, offset));
+  };
+  for (int i = 0; i < kLanes; i += 8) store_joined(out + i, four(i), four(i + 4));
 #else
   for (int i = 0; i < kLanes; ++i) {
     __builtin_memcpy(out + i, reinterpret_cast<const void*>(at[i] + offset), sizeof(*out));
