@@ -1,12 +1,18 @@
 """Native files for the tests that run programs."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from vgpu.client.errors import ClientError
 from vgpu.client.paths import find_native_files
+
+# A shell that runs the tests in the background has them ignore the terminal's interrupt, and the
+# programs that they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
