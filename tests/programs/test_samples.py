@@ -28,8 +28,8 @@ def run(route: str, python: str, sample: str, capability: str, cache: Path) -> s
 @pytest.mark.parametrize(
     ("sample", "package", "capability"),
     [
-        # Numba names the capability to its NVRTC, which must know it.
-        ("numba_kernels.py", "numba.cuda", "12.0"),
+        # numba-cuda names the capability to NVRTC and libNVVM, which must know it.
+        ("numba_kernels.py", "numba_cuda", "9.0"),
         ("cuda_bindings_driver.py", "cuda.bindings", "13.0"),
         ("cuda_core.py", "cuda.core", "13.0"),
     ],
