@@ -133,7 +133,7 @@ bool stream_captures(const Stream& stream) {
 std::vector<std::shared_ptr<Context>> ordered_with(const CopyOperation& copy,
                                                    const Stream& stream) {
   std::vector<std::shared_ptr<Context>> others;
-  if (stream.context->legacy.get() != &stream) return others;
+  if (driver().devices.size() < 2 || stream.context->legacy.get() != &stream) return others;
   const auto from = driver().allocations.find(copy.source);
   const auto to = driver().allocations.find(copy.destination);
   if (!from || !to || from->on_host() || to->on_host() || from->device == to->device) return others;

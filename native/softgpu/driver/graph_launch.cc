@@ -4,11 +4,10 @@
 #include "generated/softgpu_api.h"
 #include "softgpu/driver/driver.h"
 #include "softgpu/driver/graph.h"
-#include "softgpu/driver/graph_conditional.h"
 #include "softgpu/driver/graph_memory.h"
 #include "softgpu/driver/per_thread.h"
 
-namespace vgpu::softgpu {
+namespace vgpu::softgpu::api {
 namespace {
 
 // A launch that was refused: who waits for its events must not wait for ever.
@@ -19,11 +18,6 @@ void abandon_launch(const Graph& graph) {
     for (const auto& inner : inner_graphs(node->operation)) abandon_launch(*inner);
   }
 }
-
-}  // namespace
-
-namespace api {
-namespace {
 
 bool has_event_nodes(const Graph& graph) {
   return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const auto& node) {
@@ -139,5 +133,4 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
   return CUDA_SUCCESS;
 }
 
-}  // namespace api
-}  // namespace vgpu::softgpu
+}  // namespace vgpu::softgpu::api

@@ -29,8 +29,8 @@ struct Code {
 CUresult load_code(const void* image, std::shared_ptr<Code>& code, std::string& log);
 CUresult code_of_texts(std::span<const std::string_view> texts, std::shared_ptr<Code>& code,
                        std::string& log);
-// The same, when nothing may be left undefined: what a linker promises. Undefined names are
-// CUDA_ERROR_UNKNOWN, as they are for CUDA's.
+// The same, when nothing that the first `own` texts need may be left undefined: what a linker
+// promises. Undefined names are CUDA_ERROR_UNKNOWN, as they are for CUDA's.
 CUresult linked_code(std::span<const std::string_view> texts, size_t own,
                      std::shared_ptr<Code>& code, std::string& log);
 // The PTX texts in an image; NO_BINARY_FOR_GPU when it has none.

@@ -84,6 +84,20 @@ const Instr* ternary(Warp& w, const Instr* in) {
   return in + 1;
 }
 
+// d = value(lane) where lanes run.
+template <class R, class F>
+VGPU_INLINE void put_row(const Warp& w, uint32_t operand, F&& value) {
+  R* d = w.row<R>(operand);
+  if (w.full) {
+    VGPU_EACH_LANE d[i] = value(i);
+  } else {
+    VGPU_EACH_LANE {
+      const R r = value(i);
+      d[i] = w.lanes[i] != 0 ? r : d[i];
+    }
+  }
+}
+
 // Bit i of the result: element i is not zero.
 VGPU_INLINE uint32_t pack_mask(const uint32_t* flags) {
 #if defined(__AVX512DQ__)

@@ -13,20 +13,6 @@ VGPU_INLINE T read(uint64_t address) {
   return value;
 }
 
-// d = value(lane) where lanes run.
-template <class R, class F>
-VGPU_INLINE void put_row(const Warp& w, uint32_t operand, F&& value) {
-  R* d = w.row<R>(operand);
-  if (w.full) {
-    VGPU_EACH_LANE d[i] = value(i);
-  } else {
-    VGPU_EACH_LANE {
-      const R r = value(i);
-      d[i] = w.lanes[i] != 0 ? r : d[i];
-    }
-  }
-}
-
 // Shared and global memory are quick; the rest shares one copy per space, for the size of the code.
 template <Space space>
 [[gnu::noinline]] bool resolve_apart(Warp& w, const Instr* in, uint32_t bytes, bool write,
@@ -190,15 +176,10 @@ const Instr* store(Warp& w, const Instr* in) {
 
 template <class T>
 const Instr* broadcast_parameter(Warp& w, const Instr* in) {
-  Row<T>* d = w.row<Row<T>>(in->d);
   T value;
   __builtin_memcpy(&value, w.run->parameters.data() + in->imm, sizeof(T));
   const Row<T> r = value;
-  if (w.full) {
-    VGPU_EACH_LANE d[i] = r;
-  } else {
-    VGPU_EACH_LANE d[i] = w.lanes[i] != 0 ? r : d[i];
-  }
+  put_row<Row<T>>(w, in->d, [&](int) { return r; });
   return in + 1;
 }
 
